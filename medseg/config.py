@@ -1,0 +1,287 @@
+"""Every setting of medseg, on one page: closed (unknown keys are refused), frozen and explained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medseg.core.volume import IntensityUnit
+from medseg.errors import SettingsError
+
+Spacing = tuple[float, float, float]
+"""Distance in mm between neighbours along R, A and S."""
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Role(Settings):
+    """Which series may play a part in a protocol."""
+
+    modality: str
+    """DICOM modality, such as PT or CT. A NIfTI file states none and is asked to by the user."""
+
+    unit: IntensityUnit
+    """The unit that the model and the measurements need. A DICOM series in another is refused; a
+    NIfTI file states none, is taken to be in this one, and is flagged."""
+
+    required: bool = True
+    """Whether a study without such a series is refused."""
+
+
+class SegmentSettings(Settings):
+    """How a volume becomes instances."""
+
+    model: str
+    """Model card in configs/models/, which pins the weights by digest."""
+
+    foreground_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """A voxel belongs to a structure from this probability on. 0.5 is where Dice + cross-entropy
+    training puts the boundary."""
+
+    tile_overlap: float = Field(default=0.25, ge=0, lt=1)
+    """Share of a sliding-window tile that its neighbour covers too."""
+
+    min_peak: float = Field(default=0.5, ge=0, le=1)
+    """A component of the foreground whose highest probability stays below it is no instance."""
+
+    peak_prominence: float = Field(default=0.2, ge=0, le=1)
+    """Two peaks of the prediction in one component are two instances only if the saddle between
+    them lies at least this much below the lower one."""
+
+
+class MeasureSettings(Settings):
+    """What is measured beyond the fixed columns."""
+
+    suv_peak_volume_mm3: float = Field(default=1000, gt=0)
+    """Volume of the ball of SUVpeak. 1 cm3 by PERCIST 1.0 (Wahl et al. 2009)."""
+
+
+class ReportSettings(Settings):
+    """What the report shows and how."""
+
+    language: str = "en"
+    """Language attribute of the page."""
+
+    size_limit_mm3: float = Field(default=0, ge=0)
+    """Lesions below it are listed apart and not counted; nothing is deleted."""
+
+    window: tuple[float, float]
+    """Intensities shown as black and as white, in the unit of the main role."""
+
+
+class Protocol(Settings):
+    """How one kind of study is delineated: what a user chooses with `--protocol`."""
+
+    name: str
+    """Its file's name in configs/protocols/."""
+
+    title: str
+    """Headline of the report."""
+
+    description: str
+    """What it is for, in one sentence for `medseg protocols`."""
+
+    roles: dict[str, Role]
+    """Role to rule; the first is the main one, on whose acquired grid everything is delineated."""
+
+    segment: SegmentSettings
+    measure: MeasureSettings = MeasureSettings()
+    report: ReportSettings
+
+    @property
+    def main_role(self) -> str:
+        """The role on whose acquired grid everything is delineated."""
+        return next(iter(self.roles))
+
+    @model_validator(mode="after")
+    def _has_a_main_role(self) -> "Protocol":
+        if not self.roles or not self.roles[self.main_role].required:
+            raise ValueError("the first role is the main one and must be required")
+        return self
+
+
+class NetworkSettings(Settings):
+    """Size of the network; with the weights, all it takes to build it."""
+
+    channels: tuple[int, ...]
+    """Feature channels at each level, finest first."""
+
+    structures: tuple[str, ...]
+    """Foreground outputs, in order."""
+
+    centre_heatmap: bool = True
+    """Whether it has a head for the centres of instances."""
+
+
+class InputSettings(Settings):
+    """What the network sees."""
+
+    roles: tuple[str, ...]
+    """Roles that become its channels, in order."""
+
+    spacing_mm: Spacing
+    """Its grid."""
+
+    clip: tuple[tuple[float, float], ...]
+    """For each channel the intensities that are clipped to, then mapped to 0..1."""
+
+    tile: tuple[int, int, int]
+    """Voxels of a sliding-window tile along R, A and S."""
+
+    @model_validator(mode="after")
+    def _one_clip_for_each_role(self) -> "InputSettings":
+        if len(self.clip) != len(self.roles):
+            raise ValueError(f"{len(self.clip)} clip ranges for {len(self.roles)} roles")
+        return self
+
+
+class ModelCard(Settings):
+    """What a model is, where it comes from, and how far to trust it; configs/models/*.yaml."""
+
+    name: str
+    title: str
+    weights: str
+    """File name of the safetensors beside the card."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Digest of the weights, checked before they are opened."""
+
+    input: InputSettings
+    network: NetworkSettings
+    data: str
+    """What it was trained on, and how cases were split."""
+
+    attribution: tuple[str, ...]
+    """Sources of the data, to be cited."""
+
+    licence: str
+    training: str
+    """The config that trains it again, and what that took."""
+
+    scores: dict[str, dict[str, float]]
+    """Data set to named score."""
+
+    limits: tuple[str, ...]
+    """What it is known to get wrong."""
+
+
+class TrainingSettings(Settings):
+    """One training run; configs/training/*.yaml."""
+
+    name: str
+    """Name of the bundle that it makes."""
+
+    data: Path
+    """Folder with `train` and `val`, relative to the working directory."""
+
+    input: InputSettings
+    network: NetworkSettings
+    seed: int = 0
+    steps: int = Field(gt=0)
+    batch: int = Field(default=2, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the running mean of the weights that is shipped."""
+
+    heatmap_sigma_mm: float = Field(default=8, gt=0)
+    """Width of the Gaussian at the centre of an instance."""
+
+    heatmap_weight: float = Field(default=1, ge=0)
+    """Weight of the heatmap's loss beside Dice + cross-entropy."""
+
+    touching_share: float = Field(default=0.3, ge=0, le=1)
+    """Share of the training crops that are synthetic: tumours pasted side by side."""
+
+    background_share: float = Field(default=0.2, ge=0, le=1)
+    """Share of the training crops drawn from whole bodies, where hot organs are no lesions."""
+
+    checkpoint_steps: int = Field(default=250, gt=0)
+    """Steps between two checkpoints, each followed by a validation."""
+
+    threads: int = Field(default=2, gt=0)
+    """CPU threads; part of the settings because sums depend on it in the last bit."""
+
+
+def configs_folder() -> Path:
+    """Folder of the embedded defaults: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S], name: str, folder: str) -> S:
+    """Read settings from an embedded name or from a file of the user's.
+
+    Args:
+        kind: The settings to read.
+        name: Name of an embedded file without its ending, or a path that ends in .yaml or .yml.
+        folder: Subfolder of the embedded defaults.
+
+    Raises:
+        SettingsError: There is no such file, it is not YAML, or it does not hold such settings.
+    """
+    given = Path(name)
+    is_path = given.suffix in {".yaml", ".yml"}
+    path = given if is_path else configs_folder() / folder / f"{name}.yaml"
+    if not is_path and name not in embedded(folder):
+        raise SettingsError(
+            f"There is no embedded file '{name}' in {folder}.",
+            f"Choose one of {', '.join(embedded(folder))}, or give the path of a .yaml file.",
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise SettingsError(
+            "The settings file cannot be read as YAML, so nothing was run.",
+            "Check its path and its syntax; the files in configs/ are examples.",
+        ) from None
+    return parse(kind, values)
+
+
+def parse(kind: type[S], values: object) -> S:
+    """Check plain values as settings.
+
+    Raises:
+        SettingsError: The values are not such settings; names the keys at fault.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'file'}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(
+            f"These settings are not valid: {faults}.",
+            "Correct the keys named; the files in configs/ are examples.",
+        ) from None
+
+
+def embedded(folder: str) -> tuple[str, ...]:
+    """Names of the embedded files of a kind, sorted."""
+    return tuple(sorted(path.stem for path in (configs_folder() / folder).glob("*.yaml")))
+
+
+def load_protocol(name: str) -> Protocol:
+    """Read a protocol by name or path. Raises: SettingsError."""
+    return load(Protocol, name, "protocols")
+
+
+def load_card(name: str) -> ModelCard:
+    """Read a model card by name or path. Raises: SettingsError."""
+    return load(ModelCard, name, "models")
+
+
+def plain(settings: Settings) -> Mapping[str, object]:
+    """Settings as plain values, for a digest or a record."""
+    values: dict[str, object] = settings.model_dump(mode="json")
+    return values

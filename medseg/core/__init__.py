@@ -1,0 +1,1 @@
+"""The nouns of medseg, on numpy alone."""

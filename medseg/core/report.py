@@ -1,0 +1,97 @@
+"""What a run says of itself and of what it found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medseg.core.measurements import Measurement
+from medseg.core.study import QualityFlag
+
+NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
+"""Stands on every report."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What it takes to make the same numbers again; `run.json`. It holds no patient identifier.
+
+    Attributes:
+        versions: Package to version, medseg and Python among them.
+        settings: The protocol as it was used, as plain values.
+        models: Model card to the SHA-256 of its weights.
+        inputs: Role to the SHA-256 of the series' stored bytes.
+        choice: Role to the sentence that says why this series.
+        identity: SHA-256 of inputs, models and settings: equal identity, equal labels.
+        counting_rule: The rule under which lesions were counted.
+        flags: Every doubt about this run.
+        timings_seconds: Stage to wall-clock time. With the peak memory, all that two runs of the
+            same study differ in.
+        peak_memory_mib: Largest resident set of the process up to the end of the report.
+    """
+
+    versions: Mapping[str, str]
+    settings: Mapping[str, object]
+    models: Mapping[str, str]
+    inputs: Mapping[str, str]
+    choice: Mapping[str, str]
+    identity: str
+    counting_rule: str
+    flags: tuple[QualityFlag, ...]
+    timings_seconds: Mapping[str, float]
+    peak_memory_mib: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a lesion in one plane.
+
+    Attributes:
+        plane: axial, coronal or sagittal.
+        svg: A self-contained SVG element, with orientation letters, scale bar and outline.
+        description: What it shows, for those who cannot see it.
+    """
+
+    plane: str
+    svg: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the report says of one instance.
+
+    Attributes:
+        measurement: Its numbers.
+        pictures: Its key images.
+        below_size_limit: It is smaller than the protocol's limit: listed, not counted.
+    """
+
+    measurement: Measurement
+    pictures: tuple[Picture, ...]
+    below_size_limit: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the report page shows.
+
+    Attributes:
+        title: The protocol's title.
+        study_key: Pseudonymous name of the study.
+        series: Lines that describe the series used, such as `PET: 128 x 128 x 267, 5.3 mm`.
+        lesions: Lesions, largest first or as numbered.
+        organs: Organs.
+        flags: Doubts, on top of the page.
+        overview: Pictures with all lesions, such as a maximum intensity projection.
+        size_limit_mm3: Lesions below it are listed and not counted.
+        run: How the numbers were made.
+    """
+
+    title: str
+    study_key: str
+    series: tuple[str, ...]
+    lesions: tuple[Finding, ...]
+    organs: tuple[Finding, ...]
+    flags: tuple[QualityFlag, ...]
+    overview: tuple[Picture, ...]
+    size_limit_mm3: float
+    run: RunRecord

@@ -1,0 +1,85 @@
+"""A study as medseg sees it: series with a role, and no patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from medseg.core.volume import Volume
+
+
+@dataclass(frozen=True)
+class QualityFlag:
+    """A doubt that does not stop a run and is printed on the report.
+
+    Attributes:
+        code: Stable name for machines, lower case with dashes, such as `touches-edge`.
+        message: One sentence for the reader: what is doubtful and what it means for the numbers.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SliceReference:
+    """Where a slice of a volume came from.
+
+    Attributes:
+        sop_instance_uid: DICOM SOP Instance UID of the slice's file.
+        instance_number: The image number that a PACS shows, or None where the file has none.
+    """
+
+    sop_instance_uid: str
+    instance_number: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One series that was accepted, with its voxels.
+
+    Attributes:
+        number: Its number in the study as `inspect` counts, from 1.
+        modality: DICOM modality, such as PT; None for NIfTI, which states none.
+        volume: The acquired grid.
+        digest: SHA-256 over the stored bytes of its files, in the order of the slices.
+        slices: One for each k of the volume; empty for NIfTI.
+        flags: Doubts about this series.
+
+    Raises:
+        ValueError: There are slices, and not one for each k.
+    """
+
+    number: int
+    modality: str | None
+    volume: Volume
+    digest: str
+    slices: tuple[SliceReference, ...] = ()
+    flags: tuple[QualityFlag, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.slices and len(self.slices) != self.volume.geometry.shape[2]:
+            raise ValueError(
+                f"{len(self.slices)} slices for {self.volume.geometry.shape[2]} planes"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The series that a protocol works on.
+
+    Attributes:
+        series: Role in the protocol (`pet`, `ct`, ...) to series.
+        choice: One sentence for each role: why this series, for `run.json`.
+    """
+
+    series: Mapping[str, Series]
+    choice: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "series", MappingProxyType(dict(self.series)))
+        object.__setattr__(self, "choice", MappingProxyType(dict(self.choice)))
+
+    @property
+    def flags(self) -> tuple[QualityFlag, ...]:
+        """The doubts about all its series."""
+        return tuple(flag for series in self.series.values() for flag in series.flags)

@@ -1,0 +1,1 @@
+"""A prediction and a reference to scores under named rules."""

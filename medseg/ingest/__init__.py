@@ -1,0 +1,1 @@
+"""Files to a study and its volumes."""

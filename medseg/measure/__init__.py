@@ -1,0 +1,1 @@
+"""A delineation to its numbers."""

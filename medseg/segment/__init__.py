@@ -1,0 +1,1 @@
+"""A volume and a predictor to a delineation."""

@@ -1,0 +1,1 @@
+"""Flows and tasks; the only importer of Prefect."""
