@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.core.geometry import Geometry
+from medseg.core.study import QualityFlag
 
 Kind = Literal["lesion", "organ"]
 
@@ -90,6 +91,7 @@ class Delineation:
     Attributes:
         organs: Instances of kind organ.
         lesions: Instances of kind lesion.
+        flags: Doubts about how they were separated.
 
     Raises:
         ValueError: The two grids differ, or an instance is in the wrong map.
@@ -97,6 +99,7 @@ class Delineation:
 
     organs: InstanceMap
     lesions: InstanceMap
+    flags: tuple[QualityFlag, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.organs.geometry.matches(self.lesions.geometry):
