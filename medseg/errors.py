@@ -75,6 +75,10 @@ class MissingGeometryError(InputError):
     """Nothing says where the voxels lie in the patient."""
 
 
+class ContradictoryGeometryError(InputError):
+    """Two statements about where the voxels lie in the patient contradict each other."""
+
+
 class InconsistentSeriesError(InputError):
     """The slices of a series do not form one volume (gap, duplicate, mixed orientation, ...)."""
 

@@ -1,0 +1,219 @@
+"""The door to NIfTI: volumes and label maps, NIfTI-1 and -2, single files and pairs.
+
+Files are told by their content, not by their name. A compressed file is read to its end, so that
+its checksum is verified; one that was damaged or cut is refused, never filled up.
+"""
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+from numpy.typing import NDArray
+
+from medseg.core.geometry import Geometry
+from medseg.core.volume import IntensityUnit, Volume
+from medseg.errors import InvalidVoxelsError, SourceNotFoundError, UnreadableFileError
+from medseg.formats.nifti_header import EXPORT_AGAIN, NiftiHeader, parse_header
+
+GZIP_MARK = b"\x1f\x8b"
+
+MAX_GZIP_RATIO = 1032
+"""What deflate can save at most (RFC 1951: 258 bytes in two bits), so a header that claims more
+voxels than that is refused before anything is allocated."""
+
+CHUNK = 2**22
+"""Bytes read at once."""
+
+
+def read_header(path: Path) -> NiftiHeader:
+    """Read and check the header of a NIfTI file, and that its voxels can be in the file.
+
+    Raises:
+        InputError: As `parse_header`; or there is no such file.
+    """
+    with _opened(path) as (file, _):
+        header = parse_header(file.read(540))
+    voxels = voxel_file(path, header)
+    with _opened(voxels) as (_, most):
+        if header.offset + header.voxel_bytes > most:
+            raise _cut()
+    return header
+
+
+def voxel_file(path: Path, header: NiftiHeader) -> Path:
+    """The file that holds the voxels: the same, or the `.img` of a pair.
+
+    Raises:
+        UnreadableFileError: The `.img` of a pair is not there.
+    """
+    if not header.is_pair:
+        return path
+    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
+    for name in (f"{stem}.img", f"{stem}.img.gz"):
+        if (path.parent / name).is_file():
+            return path.parent / name
+    raise UnreadableFileError(
+        "The NIfTI header belongs to a pair whose voxel file (.img) is not beside it.",
+        "Put both files of the pair into one folder, under one name.",
+    )
+
+
+def read(path: Path) -> Volume:
+    """Read one volume.
+
+    Returns:
+        The stored grid, float32 in Fortran order as the file holds it, scaled; its unit is
+        ARBITRARY because NIfTI states none.
+
+    Raises:
+        InputError: What `read_header` raises; the voxels are cut, damaged or not finite.
+    """
+    header = read_header(path)
+    return Volume(read_voxels(path, header), header.geometry, IntensityUnit.ARBITRARY)
+
+
+def read_voxels(path: Path, header: NiftiHeader) -> NDArray[np.float32]:
+    """The (I, J, K) scaled values, float32 and finite.
+
+    Raises:
+        UnreadableFileError: They are cut or damaged.
+        InvalidVoxelsError: Some are not finite numbers.
+    """
+    stored = _stored(path, header)
+    data = np.empty(header.geometry.shape, np.float32, order="F")
+    scaled = (header.slope, header.intercept) != (1.0, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(stored.shape[2]):
+            plane = stored[:, :, k]
+            data[:, :, k] = (
+                plane.astype(np.float64) * header.slope + header.intercept if scaled else plane
+            )
+    if not all(np.isfinite(data[:, :, k]).all() for k in range(data.shape[2])):
+        raise InvalidVoxelsError(
+            "The image holds values that are not finite numbers, so its intensities and what is "
+            "found in them cannot be trusted.",
+            "Replace these voxels in the program that made the image, then run it again.",
+        )
+    return data
+
+
+def read_labels(path: Path) -> tuple[NDArray[np.uint16], Geometry]:
+    """Read a label map: whole numbers from 0 (background) to 65535, in any stored type.
+
+    Raises:
+        InputError: What `read` raises; a value is not such a number.
+    """
+    header = read_header(path)
+    stored: NDArray[np.generic] = _stored(path, header)
+    if (header.slope, header.intercept) != (1.0, 0.0):
+        stored = stored.astype(np.float64) * header.slope + header.intercept
+    with np.errstate(invalid="ignore"):
+        labels = stored.astype(np.uint16, order="F")
+    if not np.array_equal(labels, stored):
+        raise InvalidVoxelsError(
+            "The label map holds values that are not whole numbers from 0 to 65535, so its labels "
+            "cannot be told apart.",
+            "Give a map with one whole number for each instance; a probability map has none.",
+        )
+    return labels, header.geometry
+
+
+def write_labels(path: Path, labels: NDArray[np.uint16], geometry: Geometry) -> None:
+    """Write a label map as .nii.gz; the same labels make the same bytes.
+
+    Raises:
+        ValueError: The labels are not uint16 on the grid.
+    """
+    if labels.dtype != np.uint16:
+        raise ValueError(f"{labels.dtype} labels where uint16 is needed")
+    _write(path, labels, geometry)
+
+
+def write_volume(path: Path, volume: Volume) -> None:
+    """Write a volume as float32 .nii.gz; the same volume makes the same bytes."""
+    _write(path, volume.data, volume.geometry)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the stored bytes of one NIfTI file, its voxel file included."""
+    state = hashlib.sha256()
+    for file in dict.fromkeys((path, voxel_file(path, read_header(path)))):
+        with file.open("rb") as opened:
+            while chunk := opened.read(CHUNK):
+                state.update(chunk)
+    return state.hexdigest()
+
+
+def _write(path: Path, data: NDArray[np.generic], geometry: Geometry) -> None:
+    if data.shape != geometry.shape:
+        raise ValueError(f"{data.shape} on a grid of {geometry.shape}")
+    image = Nifti1Image(data, geometry.affine, dtype=data.dtype)
+    image.set_sform(geometry.affine, code="scanner")
+    if is_orthogonal(geometry):
+        image.set_qform(geometry.affine, code="scanner")
+    image.header.set_xyzt_units(xyz="mm")
+    with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        packed.write(image.to_bytes())
+
+
+def is_orthogonal(geometry: Geometry) -> bool:
+    """Whether a qform, which is a rotation and a spacing, can hold the affine."""
+    direction = geometry.affine[:3, :3] / np.array(geometry.spacing_mm)
+    return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-5))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
+    """The decompressed content, and a bound for its size; decoding faults become ours."""
+    try:
+        with path.open("rb") as raw:
+            size = raw.seek(0, io.SEEK_END)
+            raw.seek(0)
+            packed = raw.read(2) == GZIP_MARK
+            raw.seek(0)
+            if packed:
+                with gzip.GzipFile(fileobj=raw, mode="rb") as file:
+                    yield file, size * MAX_GZIP_RATIO
+            else:
+                yield raw, size
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise UnreadableFileError(
+            "The compressed NIfTI file is damaged or incomplete, so its voxels cannot be trusted.",
+            "Copy or export the file again, then run it again.",
+        ) from None
+    except OSError:
+        raise SourceNotFoundError(
+            "The file cannot be opened.", "Check the path and whether you may read it."
+        ) from None
+
+
+def _stored(path: Path, header: NiftiHeader) -> NDArray[np.generic]:
+    """The (I, J, K) voxels as stored, after the file was read to its end."""
+    content = np.empty(header.voxel_bytes, np.uint8)
+    with _opened(voxel_file(path, header)) as (file, _):
+        left = header.offset
+        while left and (skipped := file.read(min(left, CHUNK))):
+            left -= len(skipped)
+        filled = 0
+        view = content.data
+        while filled < len(view):
+            count = file.readinto(view[filled : filled + CHUNK])
+            if not count:
+                raise _cut()
+            filled += count
+        while file.read(CHUNK):
+            continue
+    return content.view(header.dtype).reshape(header.geometry.shape, order="F")
+
+
+def _cut() -> UnreadableFileError:
+    return UnreadableFileError(
+        "The NIfTI file is shorter than its header says, so part of the volume is missing.",
+        EXPORT_AGAIN,
+    )
