@@ -1,0 +1,220 @@
+"""The command. Heavy imports wait until a command runs, so that `--help` is instant."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from medseg import __version__
+from medseg.errors import InputError, MedsegError, ModelError, SettingsError
+
+app = App(
+    name="medseg",
+    version=__version__,
+    help="From a DICOM or NIfTI study to every single lesion and organ as its own instance, "
+    "measured and reported. Not for diagnostic use.",
+    result_action="return_value",
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+"""Whether to print JSON for machines instead of text."""
+
+
+@app.command
+def demo(run: Path, *, seed: int = 0) -> None:
+    """Make a phantom study as DICOM files, delineate it, and say what was found.
+
+    Args:
+        run: New folder for the outputs. An existing one is refused, never overwritten.
+        seed: Another seed is another patient.
+    """
+    from medseg import stages
+    from medseg.terminal import progress_shown
+
+    with progress_shown() as progress:
+        print(stages.demo(run, seed, progress))
+
+
+@app.command
+def inspect(path: Path, *, json: Json = False) -> int:
+    """List the series found: accepted with their geometry, or refused and why.
+
+    Args:
+        path: Folder of DICOM files, one DICOM or NIfTI file, or a folder of NIfTI files.
+        json: Print one JSON object for machines.
+    """
+    from medseg.ingest.inspect import inspect as inspect_source
+    from medseg.terminal import as_json, inspection_text
+
+    inspection = inspect_source(path)
+    answer = inspection.plain()
+    print(as_json(answer) if json else inspection_text(answer))
+    return 0 if any(line.outcome == "ok" for line in inspection.series) else InputError.exit_code
+
+
+@app.command
+def delineate(
+    study: Path,
+    run: Path,
+    *,
+    protocol: str | None = None,
+    series: Annotated[list[str] | None, Parameter(negative="")] = None,
+) -> None:
+    """Delineate one study and write its report.
+
+    Args:
+        study: Folder of DICOM files, one NIfTI file, or a folder of NIfTI files.
+        run: New folder for the outputs. An existing one is refused, never overwritten.
+        protocol: Name of an embedded protocol (`medseg protocols`) or a .yaml file. Without it,
+            the protocol is chosen by what the study holds, and the choice explains itself.
+        series: ROLE=PATH: take this file or folder for a role of the protocol.
+    """
+    from medseg import stages
+    from medseg.config import load_protocol
+    from medseg.terminal import progress_shown
+
+    chosen = load_protocol(protocol) if protocol is not None else None
+    with progress_shown() as progress:
+        report = stages.delineate(study, run, chosen, _roles(series or []), progress)
+    print(report)
+
+
+@app.command
+def measure(labels: Path, image: Path, *, json: Json = False, out: Path | None = None) -> None:
+    """Measure every instance of a label map, ours or a peer's.
+
+    Args:
+        labels: NIfTI of whole numbers; 0 is background, every other value one instance.
+        image: NIfTI of intensities on the same grid.
+        json: Print JSON, with the end points of every diameter, instead of a table.
+        out: Write a CSV file instead of printing.
+    """
+    from medseg.formats import tables
+    from medseg.label_maps import measure_labels
+
+    rows = measure_labels(labels, image)
+    if out is not None:
+        tables.write_csv(out, rows)
+    else:
+        print(tables.as_json(rows) if json else tables.as_csv(rows), end="")
+
+
+@app.command
+def evaluate(prediction: Path, reference: Path, *, json: Json = False) -> None:
+    """Score a label map against the expert's under a named rule.
+
+    Args:
+        prediction: NIfTI of whole numbers; every value but 0 is one instance.
+        reference: The expert's, on the same grid.
+        json: Print one JSON object for machines.
+    """
+    from medseg.label_maps import evaluate_labels
+    from medseg.terminal import as_json
+
+    scores = evaluate_labels(prediction, reference).plain()
+    if json:
+        print(as_json(scores))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in scores.items()))
+
+
+@app.command
+def protocols(*, json: Json = False) -> None:
+    """List the embedded protocols.
+
+    Args:
+        json: Print one JSON object for machines.
+    """
+    from medseg import config
+    from medseg.terminal import as_json
+
+    known = [config.load_protocol(name) for name in config.embedded("protocols")]
+    if json:
+        print(as_json({"protocols": [config.plain(protocol) for protocol in known]}))
+    else:
+        print("\n".join(f"{protocol.name}: {protocol.description}" for protocol in known))
+
+
+@app.command
+def models(*, json: Json = False) -> None:
+    """List the shipped models with their scores and limits.
+
+    Args:
+        json: Print one JSON object for machines.
+    """
+    from medseg import config
+    from medseg.terminal import as_json, card_text
+
+    cards = [config.load_card(name) for name in config.embedded("models")]
+    if json:
+        print(as_json({"models": [config.plain(card) for card in cards]}))
+    else:
+        print("\n\n".join(card_text(card) for card in cards))
+
+
+@app.command
+def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
+    """Train a model; a run that was cut off resumes from its last checkpoint.
+
+    Args:
+        settings: Such as configs/training/pet-lesions.yaml.
+        out: Folder of the runs; this run's is named after its settings.
+    """
+    from medseg import config
+    from medseg.terminal import progress_shown
+    from medseg.training.fit import fit
+
+    chosen = config.load(config.TrainingSettings, str(settings), "training")
+    with progress_shown() as progress:
+        print(fit(chosen, out / chosen.name, progress))
+
+
+@app.command
+def doctor() -> int:
+    """Check that everything medseg needs is here and whole: packages, protocols, model weights."""
+    from medseg.doctor import check_installation
+
+    faults = 0
+    for subject, fault in check_installation():
+        print(f"ok    {subject}" if fault is None else f"FAULT {subject}: {fault}")
+        faults += fault is not None
+    return ModelError.exit_code if faults else 0
+
+
+def _roles(pairs: list[str]) -> dict[str, Path]:
+    roles: dict[str, Path] = {}
+    for pair in pairs:
+        role, sign, path = pair.partition("=")
+        if not (role and sign and path) or role in roles:
+            raise SettingsError(
+                "A --series option is not ROLE=PATH, or names a role twice.",
+                "Write for example --series pet=FOLDER, once for each role.",
+            )
+        roles[role] = Path(path)
+    return roles
+
+
+def run(command: App) -> None:
+    """Run a command; print an error of ours as its two sentences and exit with its code."""
+    logging.basicConfig(
+        level=os.environ.get("MEDSEG_LOG", "WARNING").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        sys.exit(command(exit_on_error=False) or 0)
+    except CycloptsError:
+        sys.exit(SettingsError.exit_code)
+    except MedsegError as error:
+        print(f"{error.problem}\n{error.remedy}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("Interrupted; nothing was left behind.", file=sys.stderr)
+        sys.exit(130)
+
+
+def main() -> None:
+    """Run `medseg`."""
+    run(app)

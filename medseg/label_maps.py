@@ -1,0 +1,59 @@
+"""Measure and score label maps on disk, ours or a peer's."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.config import MeasureSettings
+from medseg.core.geometry import Geometry
+from medseg.core.instances import Instance, InstanceMap, tracking_uid
+from medseg.core.measurements import Measurement
+from medseg.errors import InconsistentSeriesError
+from medseg.evaluate.scores import Scores, evaluate
+from medseg.formats import nifti
+from medseg.measure.measure import measure
+
+
+def measure_labels(labels: Path, image: Path) -> tuple[Measurement, ...]:
+    """Measure every instance of a label map on an image of the same grid.
+
+    Raises:
+        InputError: A file cannot be read, or the two grids differ.
+    """
+    instances = read_instances(labels)
+    volume = nifti.read(image)
+    if not instances.geometry.matches(volume.geometry):
+        raise InconsistentSeriesError(
+            "The labels and the image lie on different grids, so nothing was measured.",
+            "Give the image that the labels were drawn on, or resample the labels to its grid.",
+        )
+    return measure(instances, volume, MeasureSettings())
+
+
+def evaluate_labels(prediction: Path, reference: Path) -> Scores:
+    """Score one label map against another.
+
+    Raises:
+        InputError: A file cannot be read, or the two grids differ.
+    """
+    return evaluate(read_instances(prediction), read_instances(reference))
+
+
+def read_instances(path: Path) -> InstanceMap:
+    """Read a label map whose every value but 0 is one lesion.
+
+    Raises:
+        InputError: The file cannot be read, or holds no labels.
+    """
+    labels, geometry = nifti.read_labels(path)
+    return _as_lesions(labels, geometry)
+
+
+def _as_lesions(labels: NDArray[np.uint16], geometry: Geometry) -> InstanceMap:
+    found = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+    rows = tuple(
+        Instance(int(n), "lesion", "lesion", tracking_uid("label-map", "lesion", int(n)))
+        for n in found
+    )
+    return InstanceMap(labels, geometry, rows)

@@ -1,0 +1,113 @@
+"""The name of every file that a run writes, and how a run folder appears: whole or not at all."""
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medseg.errors import ResourceError, RunFolderError
+
+RUN_RECORD = "run.json"
+LESIONS = "lesions.nii.gz"
+ORGANS = "organs.nii.gz"
+TABLE_CSV = "instances.csv"
+TABLE_JSON = "instances.json"
+TABLE_PARQUET = "instances.parquet"
+REPORT_HTML = "report.html"
+
+PHANTOM_STUDY = "phantom/study"
+"""Of a demo only: the DICOM files that it made."""
+PHANTOM_TRUTH = "phantom/lesions.nii.gz"
+"""Of a demo only: the lesions that are really there."""
+PHANTOM_SCORES = "phantom/scores.json"
+"""Of a demo only: how many of them were found."""
+
+STAGES = "stages"
+"""Folder of what one stage hands to the next; removed before the run folder is published."""
+
+
+@contextmanager
+def staged(run: Path) -> Iterator[Path]:
+    """Give a new hidden folder beside `run`, and rename it to `run` if the block succeeds.
+
+    Whatever the block raises, nothing is left behind, parents made for it included.
+
+    Args:
+        run: The run folder to be; must not exist. Missing parents are made.
+
+    Raises:
+        RunFolderError: Something is there already, or its parent cannot be written.
+        ResourceError: The disk or the memory was full.
+    """
+    run = run.absolute()
+    if run.exists() or run.is_symlink():
+        raise RunFolderError(
+            "The run folder exists already, and a run never overwrites another.",
+            "Give a new folder, or remove the old one first.",
+        )
+    made: list[Path] = []
+    staging: Path | None = None
+    try:
+        made = _make_parents(run.parent)
+        staging = Path(tempfile.mkdtemp(prefix=".medseg-", dir=run.parent))
+        (staging / STAGES).mkdir()
+        yield staging
+        _publish(staging, run)
+    except BaseException as error:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        for folder in reversed(made):
+            _remove_if_empty(folder)
+        if isinstance(error, OSError | MemoryError):
+            raise _translated(error, had_begun=staging is not None) from None
+        raise
+
+
+def _publish(staging: Path, run: Path) -> None:
+    """Make the staging folder the run folder, readable as the user's umask says."""
+    shutil.rmtree(staging / STAGES)
+    plain = run.parent / f"{staging.name}-mode"
+    plain.mkdir()
+    mode = plain.stat().st_mode
+    plain.rmdir()
+    staging.chmod(mode)
+    if run.exists():
+        raise RunFolderError(
+            "Another run made the same run folder meanwhile, so this one was dropped.",
+            "Give each run a folder of its own.",
+        )
+    staging.rename(run)
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Make a folder and its parents; return those that were not there, outermost first."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing[::-1]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _translated(error: OSError | MemoryError, *, had_begun: bool) -> Exception:
+    """What an error of the machine means to the person who must act."""
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+        return ResourceError(
+            "The machine ran out of memory, so nothing was written.",
+            "Close other programs or use a machine with more memory, then run again.",
+        )
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return ResourceError(
+            "The disk of the run folder is full, so nothing was written.",
+            "Free space on it, then run again.",
+        )
+    if had_begun:
+        return error
+    return RunFolderError(
+        "The run folder cannot be made there, so nothing was run.",
+        "Check that its parent is a folder that you may write to.",
+    )

@@ -1,0 +1,268 @@
+"""The line: each stage reads the run folder, calls a verb and writes the run folder.
+
+Stages take paths and small records and hand arrays on through files, so that the same functions run
+in one process here and as tasks of `pipelines/`.
+"""
+
+import hashlib
+import json
+import logging
+import platform
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from medseg import config, run_folder
+from medseg.config import Protocol
+from medseg.core.prediction import Progress, silent
+from medseg.core.report import RunRecord
+from medseg.formats import handover, nifti, tables
+
+logger = logging.getLogger(__name__)
+
+RECORDED_PACKAGES = (
+    "connected-components-3d",
+    "monai",
+    "nibabel",
+    "numpy",
+    "pydicom",
+    "scikit-image",
+    "scipy",
+    "SimpleITK",
+    "torch",
+)
+"""Packages on which a number may depend; their versions go into `run.json`."""
+
+COUNTING_RULE = "cc26-peaks"
+"""Name of the rule by which lesions are told apart; `segment.separate` says what it means."""
+
+
+def delineate(
+    source: Path,
+    run: Path,
+    protocol: Protocol | None = None,
+    series: Mapping[str, Path] | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Take one study from its files to its report.
+
+    Args:
+        source: Folder of DICOM files, one NIfTI file, or a folder of NIfTI files.
+        run: New folder for the outputs; an existing one is refused, never overwritten.
+        protocol: What to do; None chooses by what the study holds.
+        series: Role to the file or folder that the user chose for it.
+        progress: Told the stage and the share of it that is done.
+
+    Returns:
+        The report.
+
+    Raises:
+        MedsegError: One of `medseg.errors`; nothing is left behind.
+    """
+    with run_folder.staged(run) as work:
+        line(source, work, protocol, series, progress)
+    return run / run_folder.REPORT_HTML
+
+
+def line(
+    source: Path,
+    work: Path,
+    protocol: Protocol | None = None,
+    series: Mapping[str, Path] | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Run every stage in a staging folder. Arguments as in `delineate`."""
+    chosen = ingest(source, work, protocol, series or {})
+    segment(work, chosen, progress)
+    measure(work, chosen)
+    report(work, chosen)
+
+
+def demo(run: Path, seed: int = 0, progress: Progress = silent) -> str:
+    """Make a phantom study as DICOM files, delineate it, and score what was found.
+
+    Returns:
+        Lines for a person: where the report is, and how many of the known lesions were found. The
+        phantom and the scores lie in the run folder's subfolder `phantom`.
+    """
+    with run_folder.staged(run) as work:
+        source = make_phantom(work, seed)
+        line(source, work, progress=progress)
+        found = score_phantom(work)
+    return f"Report: {run / run_folder.REPORT_HTML}\n{found}"
+
+
+def ingest(
+    source: Path, work: Path, protocol: Protocol | None, series: Mapping[str, Path]
+) -> Protocol:
+    """Choose the series, read their voxels, and hand on the study.
+
+    Returns:
+        The protocol, chosen by what the study holds where none was given.
+    """
+    from medseg.ingest import select
+
+    with _timed(work, "ingest"):
+        why = "asked for by the user"
+        if protocol is None:
+            known = [config.load_protocol(name) for name in config.embedded("protocols")]
+            protocol, why = select.choose_protocol(source, known)
+        study = select.read_study(source, protocol, series)
+        choice = {"protocol": why, **study.choice}
+        handover.write_study(work / run_folder.STAGES, type(study)(study.series, choice))
+    return protocol
+
+
+def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None:
+    """Delineate the study, and write both label maps on the acquired grid."""
+    from medseg.model.load import load_model
+    from medseg.segment.delineate import delineate as delineate_volumes
+
+    with _timed(work, "segment"):
+        study = handover.read_study(work / run_folder.STAGES)
+        card = config.load_card(protocol.segment.model)
+        delineation = delineate_volumes(
+            {role: series.volume for role, series in study.series.items()},
+            load_model(card, protocol.segment.tile_overlap),
+            protocol.segment,
+            identity=_identity(_inputs(work), {card.name: card.sha256}, protocol),
+            progress=progress,
+        )
+        handover.write_flags(work / run_folder.STAGES / "segment-flags.json", delineation.flags)
+        for instances, name, stage in (
+            (delineation.lesions, run_folder.LESIONS, "lesions"),
+            (delineation.organs, run_folder.ORGANS, "organs"),
+        ):
+            nifti.write_labels(work / name, instances.labels, instances.geometry)
+            handover.write_instances(work / run_folder.STAGES / stage, instances)
+
+
+def measure(work: Path, protocol: Protocol) -> None:
+    """Measure every instance, and write the tables."""
+    from medseg.measure.measure import measure as measure_instances
+
+    with _timed(work, "measure"):
+        main = handover.read_study(work / run_folder.STAGES).series[protocol.main_role]
+        rows = [
+            row
+            for stage in ("lesions", "organs")
+            for row in measure_instances(
+                handover.read_instances(work / run_folder.STAGES / stage),
+                main.volume,
+                protocol.measure,
+                main.slices,
+            )
+        ]
+        tables.write_csv(work / run_folder.TABLE_CSV, rows)
+        tables.write_json(work / run_folder.TABLE_JSON, rows)
+        tables.write_parquet(work / run_folder.TABLE_PARQUET, rows)
+
+
+def report(work: Path, protocol: Protocol) -> None:
+    """Write the run record and the report."""
+    from medseg.report.build import build_report
+    from medseg.report.html import render
+
+    with _timed(work, "report"):
+        stages = work / run_folder.STAGES
+        study = handover.read_study(stages)
+        record = _record(work, protocol)
+        page = build_report(
+            protocol,
+            study,
+            handover.read_instances(stages / "lesions"),
+            handover.read_instances(stages / "organs"),
+            tables.read_json(work / run_folder.TABLE_JSON),
+            record,
+        )
+        (work / run_folder.REPORT_HTML).write_text(render(page), encoding="utf-8")
+    _write_json(work / run_folder.RUN_RECORD, asdict(_record(work, protocol)))
+
+
+def make_phantom(work: Path, seed: int) -> Path:
+    """Write the phantom's DICOM study and its truth into the staging folder.
+
+    Returns:
+        The folder of the DICOM study.
+    """
+    from medseg.phantom.study import write_phantom_study
+
+    with _timed(work, "phantom"):
+        phantom = write_phantom_study(work / run_folder.PHANTOM_STUDY, seed)
+        truth = phantom.lesions
+        nifti.write_labels(work / run_folder.PHANTOM_TRUTH, truth.labels, truth.geometry)
+        handover.write_instances(work / run_folder.STAGES / "truth", truth)
+    return work / run_folder.PHANTOM_STUDY
+
+
+def score_phantom(work: Path) -> str:
+    """Compare what was delineated with the phantom's truth, and write the scores.
+
+    Returns:
+        A sentence for a person: how many of the known lesions were found.
+    """
+    from medseg.evaluate.scores import evaluate
+
+    stages = work / run_folder.STAGES
+    scores = evaluate(
+        handover.read_instances(stages / "lesions"), handover.read_instances(stages / "truth")
+    ).plain()
+    _write_json(work / run_folder.PHANTOM_SCORES, scores)
+    return scores
+
+
+@contextmanager
+def _timed(work: Path, stage: str) -> Iterator[None]:
+    """Note how long a stage took, for `run.json`."""
+    logger.info("%s: begins", stage)
+    begin = time.monotonic()
+    yield
+    seconds = time.monotonic() - begin
+    path = work / run_folder.STAGES / "timings.json"
+    timings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    _write_json(path, {**timings, stage: round(seconds, 3)})
+    logger.info("%s: done after %.1f s", stage, seconds)
+
+
+def _record(work: Path, protocol: Protocol) -> RunRecord:
+    stages = work / run_folder.STAGES
+    study = handover.read_study(stages)
+    card = config.load_card(protocol.segment.model)
+    models = {card.name: card.sha256}
+    versions = {name: version(name) for name in RECORDED_PACKAGES}
+    return RunRecord(
+        versions={"medseg": version("medseg"), "python": platform.python_version(), **versions},
+        settings=config.plain(protocol),
+        models=models,
+        inputs=_inputs(work),
+        choice=dict(study.choice),
+        identity=_identity(_inputs(work), models, protocol),
+        counting_rule=COUNTING_RULE,
+        flags=(*study.flags, *handover.read_flags(stages / "segment-flags.json")),
+        timings_seconds=json.loads((stages / "timings.json").read_text(encoding="utf-8")),
+        peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )
+
+
+def _inputs(work: Path) -> dict[str, str]:
+    study = handover.read_study(work / run_folder.STAGES)
+    return {role: series.digest for role, series in study.series.items()}
+
+
+def _identity(inputs: Mapping[str, str], models: Mapping[str, str], protocol: Protocol) -> str:
+    """Digest of all that determines the labels: equal identity, equal labels."""
+    parts = {
+        "inputs": dict(inputs),
+        "models": dict(models),
+        "segment": config.plain(protocol.segment),
+        "version": version("medseg"),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _write_json(path: Path, values: object) -> None:
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

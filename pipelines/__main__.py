@@ -1,0 +1,61 @@
+"""Run a flow by hand: `python -m pipelines demo RUN`.
+
+The flows live in importable modules and are only called here (PREFECT.md, decision 1).
+"""
+
+import os
+from pathlib import Path
+
+from cyclopts import App
+
+from medseg import cli
+
+app = App(
+    name="python -m pipelines",
+    help="Run a flow by hand, on the server that Prefect is configured for or an embedded one.",
+    result_action="return_value",
+)
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+"""Telemetry off in three places, and time for an embedded server to start on a small machine;
+what `prefect.toml` says, for a working directory that has none."""
+
+
+@app.command
+def demo(run: Path, *, seed: int = 0) -> None:
+    """Make a phantom study as DICOM files, delineate it, and say what was found.
+
+    Args:
+        run: New folder for the outputs. An existing one is refused, never overwritten.
+        seed: Another seed is another patient.
+    """
+    from pipelines.delineate_study import demo as flow
+
+    print(flow(run, seed))
+
+
+@app.command
+def delineate(study: Path, run: Path, *, protocol: str | None = None) -> None:
+    """Delineate one study and write its report.
+
+    Args:
+        study: Folder of DICOM files, one NIfTI file, or a folder of NIfTI files.
+        run: New folder for the outputs. An existing one is refused, never overwritten.
+        protocol: Name of an embedded protocol or a .yaml file; without it, chosen by the study.
+    """
+    from medseg.config import load_protocol
+    from pipelines.delineate_study import delineate_study
+
+    chosen = load_protocol(protocol) if protocol is not None else None
+    print(delineate_study(study, run, chosen))
+
+
+if __name__ == "__main__":
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    cli.run(app)

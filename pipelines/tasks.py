@@ -1,0 +1,42 @@
+"""The stages of `medseg.stages` as Prefect tasks."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from medseg import stages
+from medseg.errors import ResourceError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_transient(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
+    """Whether running the same task again may help: only when the machine was at fault."""
+    return isinstance(state.result(raise_on_failure=False), ResourceError)
+
+
+def stage(function: Callable[P, R]) -> Task[P, R]:
+    """Make a stage a task: no cache and no stored result, retried where the machine was at fault.
+
+    The files are the truth, not Prefect's cache (PREFECT.md, decisions 2 and 4). Two retries a
+    minute apart are what a full disk or a full memory is given to recover.
+    """
+    return task(
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=2,
+        retry_delay_seconds=60,
+        retry_condition_fn=is_transient,
+    )(function)
+
+
+make_phantom = stage(stages.make_phantom)
+ingest = stage(stages.ingest)
+segment = stage(stages.segment)
+measure = stage(stages.measure)
+report = stage(stages.report)
+score_phantom = stage(stages.score_phantom)
