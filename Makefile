@@ -34,10 +34,11 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Resolve again: torch first, because only the exact pin takes the build without CUDA.
+# Resolve again: torch first, because only the exact pin takes the build without CUDA, and the fastapi
+# that Prefect's server was tested with.
 lock:
 	rm -rf build/lock-venv && $(PYTHON) -m venv build/lock-venv
-	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 hatchling
+	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 fastapi==0.141.1 hatchling
 	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	{ echo "# Every package that medseg runs, builds and is tested with. Made by 'make lock'."; \
 	  build/lock-venv/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//'; } > requirements.lock
