@@ -142,8 +142,8 @@ def _outline(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
 def _chest(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
     """Lungs, mediastinum and great vessels."""
     lung = vary(rng, 0.42)
-    right = patient.ellipsoid((79, -6, 452), (58, 84, 122))
-    left = patient.ellipsoid((-81, -8, 456), (54, 82, 118))
+    right = patient.ellipsoid((74, -6, 442), (52, 72, 116))
+    left = patient.ellipsoid((-76, -8, 446), (49, 70, 112))
     blood = vary(rng, 1.5)
     return [
         Tissue(right, lung, -830, "lung_right"),
@@ -179,7 +179,7 @@ def _abdomen(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
         Tissue(patient.ellipsoid((-62, 52, 312), (26, 14, 24), (0, 20, 0)), 0.3, -700, "stomach"),
         Tissue(patient.ellipsoid((12, 45, 322), (74, 36, 40), (0, -15, 0)), liver, 58, "liver"),
         Tissue(patient.ellipsoid((78, 2, 305), (66, 82, 76)), liver, 58, "liver"),
-        Tissue(patient.ellipsoid((-108, -42, 300), (24, 42, 50)), vary(rng, 1.8), 50, "spleen"),
+        Tissue(patient.ellipsoid((-98, -40, 300), (24, 40, 50)), vary(rng, 1.8), 50, "spleen"),
     ]
 
 
@@ -266,8 +266,8 @@ def _ribs(patient: Patient, side: int) -> list[Tissue]:
     angles = np.linspace(0.12, 0.86, 12) * np.pi
     for level in range(10):
         s = 528.0 - 25 * level
-        width = min(146.0, 88 + 15.0 * level)
-        depth = min(94.0, 64 + 9.0 * level)
+        width = min(138.0, 98 + 9.0 * level)
+        depth = min(92.0, 68 + 6.0 * level)
         points: list[Triple] = [
             (side * width * np.sin(t), -depth * np.cos(t), s - 5 - 26 * t) for t in angles
         ]
@@ -297,6 +297,7 @@ def _urinary_tract(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
         kidney = patient.ellipsoid((side * 60.0, -48, s), (25, 23, 52), (0, side * -8.0, 0))
         hilum = patient.ellipsoid((side * 48.0, -42, s), (14, 12, 26))
         tract += [
+            Tissue(patient.ellipsoid((side * 60.0, -46, s), (36, 33, 62)), 0.35, -100),
             Tissue(kidney, vary(rng, 3.6), 34, name),
             Tissue(hilum, 1.0, -40, name),
         ]
@@ -320,14 +321,19 @@ def _head(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
         Tissue(patient.ellipsoid((0, 6, 752), (76, 96, 80)), 0.6, 40),
         Tissue(patient.ellipsoid((0, 6, 755), (71, 91, 74)), 0.8, 900),
         Tissue(patient.ellipsoid((0, 6, 755), (64, 84, 67)), brain, 36, "brain"),
-        Tissue(patient.ellipsoid((0, 10, 760), (14, 30, 12)), 1.0, 8, "brain"),
         Tissue(patient.ellipsoid((0, 62, 695), (20, 28, 14)), 1.0, -600),
         Tissue(patient.ellipsoid((0, 48, 662), (26, 30, 16)), vary(rng, 1.6), 55),
         Tissue(patient.ellipsoid((0, 26, 600), (8, 8, 40)), 0.4, -900),
     ]
     for side in (-1, 1):
         jaw: list[Triple] = [(side * 54.0, 10.0, 690.0), (side * 48.0, 30, 652), (0, 84, 646)]
+        white = patient.ellipsoid((side * 27.0, 8, 764), (19, 55, 34))
+        nucleus = patient.ellipsoid((side * 20.0, 10, 752), (10, 19, 13))
+        ventricle = patient.ellipsoid((side * 8.0, 4, 768), (5, 26, 9))
         head += [
+            Tissue(white, 0.4 * brain, 30, "brain"),
+            Tissue(nucleus, 1.05 * brain, 38, "brain"),
+            Tissue(ventricle, 1.0, 8, "brain"),
             *(Tissue(s, 0.9, 800) for s in patient.tube(jaw, [7, 7, 8])),
             Tissue(patient.ellipsoid((side * 56.0, -2, 678), (9, 16, 20)), vary(rng, 1.7), 20),
             Tissue(patient.ellipsoid((side * 17.0, 18, 668), (7, 8, 11)), vary(rng, 2.8, 0.25), 45),

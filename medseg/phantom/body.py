@@ -22,10 +22,11 @@ PSF_FWHM_MM = 6.5
 
 FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
 
-PET_NOISE = 0.16
-"""Noise of tissue with an SUV of 1, g/mL; it grows with the root of the uptake, as counts do."""
+PET_NOISE = 0.22
+"""Noise of tissue with an SUV of 1, g/mL; it grows with the root of the uptake, as counts do. In
+muscle of the whole-body PET of STS_001 (Vallieres et al. 2015) it is 0.18 to 0.25."""
 
-PET_NOISE_FWHM_MM = 7.0
+PET_NOISE_FWHM_MM = 8.0
 """How far the noise of neighbouring voxels hangs together."""
 
 CT_NOISE_HU = 14.0

@@ -76,7 +76,7 @@ def draw_lesions(patient: Patient, rng: np.random.Generator) -> list[Lesion]:
     if rng.random() < 0.6:
         lesions.append(_ball(patient, rng, ((-88, -28, 488), 16.0), (4.5, 8), "lung_left"))
     if rng.random() < 0.6:
-        place = (-side * 96.0, -66.0, 42.0) if rng.random() < 0.5 else (side * 122.0, -28.0, 532.0)
+        place = (-side * 96.0, -66.0, 42.0) if rng.random() < 0.5 else (side * 158.0, -4.0, 566.0)
         lesions.append(_ball(patient, rng, (place, 4.0), (9, 14), "muscle"))
     return lesions
 
