@@ -1,0 +1,145 @@
+"""The door to CSV, JSON and Parquet: the lesion table, one row for each instance.
+
+All three hold the same rows in the same order, each number to its last bit, and two writes of the
+same rows are equal byte for byte. JSON holds the end points of the diameters too.
+
+| | None | bool | float |
+| --- | --- | --- | --- |
+| CSV | empty | `true`, `false` | the shortest text that reads back as the same number |
+| JSON | `null` | `true`, `false` | the same |
+| Parquet | null | BOOLEAN | DOUBLE |
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Literal, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from medseg.core.measurements import COLUMNS, Measurement
+from medseg.errors import UnreadableFileError
+
+Row = dict[str, object]
+"""A row as JSON holds it: every field of `Measurement`, in order."""
+
+UNITS = {
+    "_mm3": "mm3",
+    "_mm2": "mm2",
+    "_mm": "mm",
+    "suv_peak": "g/mL",
+    "total_lesion_glycolysis": "g",
+    "voxel_count": "1",
+    "sphericity": "1",
+    "confidence": "1",
+}
+"""End of a column's name to its unit, the longest first."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `instances.json` holds."""
+
+    instances: tuple[Measurement, ...]
+
+
+def write_csv(path: Path, rows: Sequence[Measurement]) -> None:
+    """Write the columns of `instances.csv`: UTF-8, comma, line feed, a header line.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    lines = [[_cell(row[column]) for column in COLUMNS] for row in plain(rows)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *lines])
+
+
+def write_json(path: Path, rows: Sequence[Measurement]) -> None:
+    """Write `{"instances": [rows]}` with the ends of every diameter in RAS+ mm.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps({"instances": plain(rows)}, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_parquet(path: Path, rows: Sequence[Measurement]) -> None:
+    """Write the columns of `instances.csv`, typed; a field's metadata names its unit.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    table = pa.Table.from_pylist(
+        [{column: row[column] for column in COLUMNS} for row in plain(rows)], schema=schema()
+    )
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_json(path: Path) -> tuple[Measurement, ...]:
+    """Read what `write_json` wrote; columns that a later medseg added are passed over.
+
+    Raises:
+        UnreadableFileError: It is not such a table.
+    """
+    try:
+        rows = TypeAdapter(Table).validate_json(path.read_bytes(), strict=True).instances
+        plain(rows)
+    except (OSError, ValueError) as error:
+        named = _faults(error) if isinstance(error, ValidationError) else ""
+        raise UnreadableFileError(
+            f"The table of instances cannot be read{named}, so none of its numbers can be used.",
+            "Run the study again, or give the instances.json of a complete run folder.",
+        ) from None
+    return rows
+
+
+def plain(rows: Sequence[Measurement]) -> list[Row]:
+    """The rows as JSON holds them, in order.
+
+    Raises:
+        ValueError: A number is not finite, so that JSON could not hold it.
+    """
+    values = [asdict(row) for row in rows]
+    json.dumps(values, allow_nan=False)
+    return values
+
+
+def schema() -> pa.Schema:
+    """Parquet's schema of the table: type, nullability and unit of every column."""
+    by_name = {field.name: field.type for field in fields(Measurement)}
+    return pa.schema([_field(column, by_name[column]) for column in COLUMNS])
+
+
+def _field(column: str, kind: object) -> pa.Field:
+    """Parquet's field for a field of `Measurement`."""
+    nullable = isinstance(kind, UnionType)
+    bare = next(part for part in get_args(kind) if part is not type(None)) if nullable else kind
+    if get_origin(bare) is Literal:
+        bare = str
+    types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
+    unit = next((unit for end, unit in UNITS.items() if column.endswith(end)), None)
+    metadata = {"unit": unit} if unit else {}
+    if column.startswith("intensity_") and bare is float:
+        metadata = {"unit": "as in the column intensity_unit"}
+    return pa.field(column, types[bare], nullable=nullable, metadata=metadata)  # type: ignore[index]
+
+
+def _cell(value: object) -> str:
+    """A value as CSV holds it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return float.__repr__(value) if isinstance(value, float) else str(value)
+
+
+def _faults(error: ValidationError) -> str:
+    """The columns at fault, without their values."""
+    columns = {str(part) for fault in error.errors() for part in fault["loc"][2:3]}
+    return f" (at fault: {', '.join(sorted(columns))})" if columns else ""
