@@ -83,6 +83,10 @@ class InconsistentSeriesError(InputError):
     """The slices of a series do not form one volume (gap, duplicate, mixed orientation, ...)."""
 
 
+class GeometryMismatchError(InputError):
+    """Two volumes or label maps that must lie on one grid, or in one place, do not."""
+
+
 class InvalidVoxelsError(InputError):
     """The voxels hold values that are not finite numbers."""
 
