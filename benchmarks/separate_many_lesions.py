@@ -1,0 +1,88 @@
+"""Seconds to separate 20, 200 and 2,000 lesions in one volume, half of them touching in pairs.
+
+Run: .venv/bin/python benchmarks/separate_many_lesions.py
+"""
+
+import time
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.config import SegmentSettings
+from medseg.core.geometry import Geometry
+from medseg.core.prediction import VoxelPrediction
+from medseg.segment.restore import restore
+from medseg.segment.separate import separate
+
+SHAPE = (168, 160, 300)
+"""A whole body at 4 mm."""
+
+SPACING_MM = (4.0, 4.2, 4.5)
+CELL = (16, 12, 11)
+"""Voxels kept free for each lesion or pair."""
+
+SOFT_MM = 6.0
+SIGMA_MM = 8.0
+
+
+def predict(lesions: int, *, with_heatmap: bool) -> VoxelPrediction:
+    """A prediction of that many balls on a grid that is always the same."""
+    rng = np.random.default_rng(lesions)
+    probability = np.zeros(SHAPE, np.float32)
+    heatmap = np.zeros(SHAPE, np.float32)
+    cells = np.array(list(product(*[range(n // c) for n, c in zip(SHAPE, CELL, strict=True)])))
+    placed = 0
+    for cell in rng.permutation(cells):
+        if placed == lesions:
+            break
+        first = (cell * CELL + np.array(CELL) // 2) * SPACING_MM
+        balls = [(first - np.array((8, 0, 0)), 11.0)]
+        if placed % 3 == 0 and placed + 1 < lesions:
+            balls.append((first + np.array((11, 2, 0)), 9.0))
+        box = tuple(slice(c * n, (c + 1) * n) for c, n in zip(cell, CELL, strict=True))
+        for centre, radius in balls:
+            square = distances(box, centre)
+            soft = np.clip(0.5 + (radius - np.sqrt(square)) / (2 * SOFT_MM), 0, 1)
+            probability[box] = np.maximum(probability[box], soft)
+            heatmap[box] = np.maximum(heatmap[box], np.exp(-square / (2 * SIGMA_MM**2)))
+        placed += len(balls)
+    if placed < lesions:
+        raise ValueError(f"the grid has no room for {lesions} lesions")
+    geometry = Geometry(SHAPE, np.diag((*SPACING_MM, 1.0)))
+    return VoxelPrediction(
+        probability[None], ("lesion",), geometry, heatmap if with_heatmap else None
+    )
+
+
+def distances(box: tuple[slice, ...], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared distance in mm of the box's voxels to a centre."""
+    grids = np.ogrid[box]
+    square: NDArray[np.float64] = sum(
+        (grid * mm - at) ** 2 for grid, mm, at in zip(grids, SPACING_MM, centre, strict=True)
+    )
+    return square
+
+
+def main() -> None:
+    """Print one line for each number of lesions."""
+    settings = SegmentSettings(model="none")
+    acquired = Geometry(SHAPE, np.diag((3.9, 4.3, 4.4, 1.0)))
+    print("lesions  found  separate s  without heatmap s  restore s")
+    for lesions in (20, 200, 2000):
+        prediction = predict(lesions, with_heatmap=True)
+        start = time.perf_counter()
+        separated = separate(prediction, settings)
+        seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        labels, _, _ = restore(separated, acquired)
+        restoring = time.perf_counter() - start
+        prediction = predict(lesions, with_heatmap=False)
+        start = time.perf_counter()
+        separate(prediction, settings)
+        alone = time.perf_counter() - start
+        print(f"{lesions:7} {labels.max():6} {seconds:11.2f} {alone:18.2f} {restoring:10.2f}")
+
+
+if __name__ == "__main__":
+    main()
