@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from medseg.core.geometry import Geometry
 
+MAX_VOXELS = 2**29
+"""Bound for what a header may claim: 2 GiB of float32, twice a CT of 512 x 512 x 1000."""
+
 
 class IntensityUnit(StrEnum):
     """What one step of intensity means."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medseg.core.geometry import Geometry
 from medseg.core.study import QualityFlag
+from medseg.core.volume import MAX_VOXELS
 from medseg.errors import (
     ContradictoryGeometryError,
     MissingGeometryError,
@@ -30,9 +31,6 @@ STATE_GEOMETRY = (
     "give the DICOM files instead."
 )
 GIVE_ONE_VOLUME = "Export one three-dimensional image with one real number per voxel."
-
-MAX_VOXELS = 2**29
-"""Bound for untrusted headers: 2 GiB of float32, twice a CT of 512 x 512 x 1000."""
 
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Space part of `xyzt_units` in mm; unknown (0) is read as mm, as every program does."""

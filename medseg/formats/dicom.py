@@ -1,0 +1,291 @@
+"""The door to DICOM: the headers of files, and which of them belong together.
+
+Every file is asked, whatever its name. Nothing here decides whether a series is a volume: that is
+`dicom_stack`; `dicom_pixels` reads the voxels.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
+
+from medseg.errors import UnreadableFileError
+from medseg.formats.dicom_frames import Frame, frames_of
+from medseg.formats.dicom_suv import PetTags, pet_tags
+from medseg.formats.dicom_values import (
+    PARSING_FAULTS,
+    MalformedValueError,
+    integer,
+    quiet,
+    text,
+    texts,
+)
+
+VOLUME_KINDS = {
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    MRImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+}
+"""Storage classes whose objects are slices of a CT, MR or PET volume."""
+
+VOLUME_MODALITIES = {"CT", "MR", "PT"}
+
+PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
+
+MAX_INFLATED = 2**30
+"""Bytes that a deflated file may become: a bomb is told before it is unpacked."""
+
+SEND_AGAIN = "Ask the archive to send the series again, then run the study again."
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """What the header of one file says.
+
+    Attributes:
+        path: The file.
+        kind: Storage class in words; no text of the file's own.
+        is_volume: Objects of this kind are slices of volumes.
+        has_pixels: Pixel data follows the header.
+        is_damaged: A value that the geometry or the intensities rest on cannot be read.
+        series: What the files of one series share and no others do; never shown.
+        series_number: The number that a PACS shows, or None.
+        modality: Such as CT; empty where not stated.
+        sop_instance_uid: From the dataset, else from the file's meta information, else empty.
+        instance_number: The image number that a PACS shows, or None.
+        frame_of_reference: UID, or None.
+        rows, columns: Matrix; 0 where not stated.
+        is_colour: More than one value per pixel, or a palette.
+        has_modality_lut: Values come from a table in place of slope and intercept.
+        is_burned_in: Text is burned into the pixels.
+        pet: What a PET slice says of its intensities, None for other modalities.
+        frames: Its slices; empty where the header is damaged.
+    """
+
+    path: Path
+    kind: str
+    is_volume: bool
+    has_pixels: bool
+    is_damaged: bool
+    series: tuple[str, ...]
+    series_number: int | None
+    modality: str
+    sop_instance_uid: str
+    instance_number: int | None
+    frame_of_reference: str | None
+    rows: int
+    columns: int
+    is_colour: bool
+    has_modality_lut: bool
+    is_burned_in: bool
+    pet: PetTags | None
+    frames: tuple[Frame, ...]
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it is a scout, which holds no volume even beside slices that do."""
+        return any("LOCALIZER" in frame.image_type for frame in self.frames)
+
+
+def read_file(path: Path) -> DicomFile | None:
+    """Read the header of one file.
+
+    Returns:
+        None where the file is no DICOM.
+
+    Raises:
+        UnreadableFileError: It is DICOM, or could be, and cannot be opened or understood.
+    """
+    try:
+        with path.open("rb") as file, quiet():
+            start = file.read(1024)
+            if not _looks_like_dicom(start):
+                return None
+            dataset = open_dataset(file, with_pixels=False)
+            if not any(name in dataset for name in ("SOPClassUID", "SeriesInstanceUID", "Rows")):
+                if start[128:132] != b"DICM":
+                    return None
+                if "MediaStorageSOPClassUID" not in dataset.file_meta:
+                    raise _unreadable()
+            return _parsed(path, dataset, has_pixels=_pixels_follow(file, dataset))
+    except (OSError, *PARSING_FAULTS) as error:
+        if isinstance(error, OSError) or start[128:132] == b"DICM":
+            raise _unreadable() from None
+        return None
+
+
+def open_dataset(file: BinaryIO, *, with_pixels: bool) -> FileDataset:
+    """Parse an open file, its preamble and meta information present or not.
+
+    Raises:
+        MalformedValueError: It inflates to more than a series can hold.
+        Exception: One of PARSING_FAULTS.
+    """
+    _check_inflated_size(file)
+    file.seek(0)
+    dataset = dcmread(file, force=True, stop_before_pixels=not with_pixels)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        is_implicit, is_little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else explicit
+    return dataset
+
+
+def group(files: Iterable[DicomFile]) -> tuple[tuple[DicomFile, ...], ...]:
+    """The files of each series, in an order that no file name has a part in.
+
+    A localizer that was stored with the slices it was made for becomes a series of its own.
+    """
+    found: dict[tuple[object, ...], list[DicomFile]] = {}
+    for file in files:
+        found.setdefault((file.series, file.is_localizer), []).append(file)
+    ordered = sorted(
+        found.items(),
+        key=lambda entry: (
+            min(file.series_number or 0 for file in entry[1]),
+            entry[1][0].modality,
+            entry[0],
+        ),
+    )
+    return tuple(
+        tuple(sorted(members, key=lambda file: (file.instance_number or 0, file.sop_instance_uid)))
+        for _, members in ordered
+    )
+
+
+def _unreadable() -> UnreadableFileError:
+    return UnreadableFileError(
+        "A DICOM file is damaged or cannot be opened, so a slice could be missing.", SEND_AGAIN
+    )
+
+
+def _looks_like_dicom(start: bytes) -> bool:
+    """By its mark, or without one by a first element of group 0002 or 0008."""
+    if start[128:132] == b"DICM":
+        return True
+    little = start[:1] in (b"\x02", b"\x08") and start[1:2] == b"\0" and start[3:4] == b"\0"
+    big = start[:2] == b"\0\x08" and start[2:3] == b"\0"
+    if not (little or big) or len(start) < 132:
+        return False
+    is_explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return is_explicit or (little and int.from_bytes(start[4:8], "little") <= 128)
+
+
+def _check_inflated_size(file: BinaryIO) -> None:
+    """Refuse a deflated file that becomes larger than any series is."""
+    file.seek(0)
+    start = file.read(1024)
+    if DeflatedExplicitVRLittleEndian.encode() not in start:
+        return
+    file.seek(144 + int.from_bytes(start[140:144], "little"))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size, waiting = 0, file.read(2**20)
+    while waiting and size <= MAX_INFLATED:
+        size += len(inflater.decompress(waiting, 2**24))
+        waiting = inflater.unconsumed_tail or file.read(2**20)
+    if size > MAX_INFLATED:
+        raise MalformedValueError
+
+
+def _pixels_follow(file: BinaryIO, dataset: FileDataset) -> bool:
+    """Whether parsing stopped before pixel data; a deflated file tells only when it is decoded."""
+    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        return text(dataset, "PhotometricInterpretation") != ""
+    order = "little" if dataset.original_encoding[1] else "big"
+    tag = file.read(4)
+    return (_word(tag[:2], order), _word(tag[2:], order)) in PIXEL_TAGS
+
+
+def _word(two: bytes, order: str) -> int:
+    return int.from_bytes(two, "little" if order == "little" else "big")
+
+
+def _parsed(path: Path, dataset: FileDataset, *, has_pixels: bool) -> DicomFile:
+    kind = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+    modality = text(dataset, "Modality").upper()
+    if not modality.isalnum() or len(modality) > 16:
+        modality = ""
+    is_volume = kind in VOLUME_KINDS or (not kind and modality in VOLUME_MODALITIES)
+    frames, pet, rows, columns = _slices(dataset) if is_volume and has_pixels else ((), None, 0, 0)
+    return DicomFile(
+        path=path,
+        kind=_kind_name(kind, modality),
+        is_volume=is_volume,
+        has_pixels=has_pixels,
+        is_damaged=is_volume and not frames,
+        series=_series(dataset, modality),
+        series_number=_integer(dataset, "SeriesNumber"),
+        modality=modality,
+        sop_instance_uid=text(dataset, "SOPInstanceUID")
+        or text(dataset.file_meta, "MediaStorageSOPInstanceUID"),
+        instance_number=_integer(dataset, "InstanceNumber"),
+        frame_of_reference=text(dataset, "FrameOfReferenceUID") or None,
+        rows=rows,
+        columns=columns,
+        is_colour=text(dataset, "PhotometricInterpretation").upper()
+        not in ("MONOCHROME1", "MONOCHROME2"),
+        has_modality_lut="ModalityLUTSequence" in dataset,
+        is_burned_in=texts(dataset, "BurnedInAnnotation") == ("YES",),
+        pet=pet,
+        frames=frames,
+    )
+
+
+def _kind_name(kind: str, modality: str) -> str:
+    """The storage class in DICOM's words; a private one is never quoted."""
+    name = UID(kind).name
+    return name if name != kind else f"{modality or 'unknown'} object"
+
+
+def _slices(dataset: Dataset) -> tuple[tuple[Frame, ...], PetTags | None, int, int]:
+    """Frames, PET tags and matrix; no frames where one of their values is damaged."""
+    try:
+        rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
+        frames = frames_of(dataset) if rows > 0 and columns > 0 else ()
+        pet = pet_tags(dataset) if text(dataset, "Modality").upper() == "PT" else None
+    except MalformedValueError:
+        return (), None, 0, 0
+    return frames, pet, rows, columns
+
+
+def _series(dataset: Dataset, modality: str) -> tuple[str, ...]:
+    """The Series Instance UID; where that is empty, what else tells series apart."""
+    uid = text(dataset, "SeriesInstanceUID")
+    if uid:
+        return (uid,)
+    names = ("StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber")
+    return ("", modality, *(text(dataset, name) for name in names))
+
+
+def _integer(dataset: Dataset, name: str) -> int | None:
+    """A number that is shown and never computed with; None where absent or damaged."""
+    try:
+        return integer(dataset, name)
+    except MalformedValueError:
+        return None
