@@ -6,7 +6,7 @@ on whole numbers, in index space, and only those are taken to mm. That is right 
 sheared grids alike.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from medseg.core.measurements import Point, Segment
 
 DISTANCES_AT_ONCE = 4_000_000
 """Bounds the memory of the search for the farthest pair to 32 MB."""
+
+TIE = 1 - 1e-9
+"""Lengths this near to the longest tie with it: congruent pixels differ in their last bits."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +73,21 @@ def axial_diameters(mask: NDArray[np.bool_], geometry: Geometry) -> AxialDiamete
     """
     plane = geometry.affine[:3, :2]
     first, after = _corner_lines(mask.transpose(2, 0, 1), across=(1,))
-    best_mm, best_slice = 0.0, 0
-    best_corners, best_pair = np.zeros((0, 2)), np.zeros(0, np.intp)
-    bounds = _diagonals(first, after, plane) * (1 + 1e-9)
-    for axial in np.argsort(-bounds, kind="stable").tolist():
-        if bounds[axial] < best_mm:
+    bounds = _diagonals(first, after, plane) / TIE
+    lengths = np.zeros(len(bounds))
+    for axial in np.argsort(-bounds, kind="stable"):
+        if bounds[axial] < lengths.max():
             break
-        corners = _corners(first[axial], after[axial])
-        pair, length = _farthest(corners @ plane.T)
-        if (length, -axial) > (best_mm, -best_slice):
-            best_mm, best_slice, best_corners, best_pair = length, axial, corners, pair
-    origin = geometry.to_world(np.array((0, 0, best_slice)))
-    ends = best_corners[best_pair] @ plane.T
-    across = _longest_chord_across(_hull(best_corners) @ plane.T, ends)
-    return AxialDiameters(
-        longest=_diameter(ends, origin), short=_diameter(across, origin), axial=best_slice
-    )
+        lengths[axial] = _farthest(_corners(first[axial], after[axial]) @ plane.T)[1]
+    best = int(np.argmax(lengths >= lengths.max() * TIE))
+    corners = _corners(first[best], after[best])
+    ends = (corners @ plane.T)[_farthest(corners @ plane.T)[0]]
+    across = _longest_chord_across(_hull(corners) @ plane.T, ends)
+    origin = geometry.to_world(np.array((0, 0, best)))
+    longest, short = _diameter(ends, origin), _diameter(across, origin)
+    # A square's diagonals are equally long, up to the last bit; the short axis is never the longer.
+    short = replace(short, length_mm=min(short.length_mm, longest.length_mm))
+    return AxialDiameters(longest, short, best)
 
 
 def max_diameter_3d(mask: NDArray[np.bool_], geometry: Geometry) -> Diameter:
@@ -170,8 +172,9 @@ def _farthest(points_mm: NDArray[np.float64]) -> tuple[NDArray[np.intp], float]:
     step = max(1, DISTANCES_AT_ONCE // len(points_mm))
     for start in range(0, len(points_mm), step):
         distances = cdist(points_mm[start : start + step], points_mm)
-        row, column = divmod(int(distances.argmax()), len(points_mm))
-        if distances[row, column] > best:
+        longest = float(distances.max())
+        if longest * TIE > best:
+            row, column = divmod(int(np.argmax(distances >= longest * TIE)), len(points_mm))
             best, pair = float(distances[row, column]), (start + row, column)
     return np.array(pair), best
 
@@ -203,7 +206,7 @@ def _longest_chord_across(
     upper = _chain(position, np.maximum(height, 0), height >= -on_the_line)
     lower = _chain(position, np.minimum(height, 0), height <= on_the_line)
     width = upper - lower
-    candidates = np.flatnonzero(width >= width.max() * (1 - 1e-9))
+    candidates = np.flatnonzero(width >= width.max() * TIE)
     best = candidates[np.argmin(np.abs(position[candidates] - length / 2))]
     foot = ends_mm[0] + position[best] * along
     chord: NDArray[np.float64] = np.stack(

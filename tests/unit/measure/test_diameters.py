@@ -164,6 +164,16 @@ def test_a_right_angle_is_measured_from_tip_to_tip():
     assert found.short.length_mm == pytest.approx(11 / 17 * np.hypot(9, 8))
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_the_short_axis_of_a_square_is_not_the_longer_by_a_rounding(size):
+    rng = np.random.default_rng(size)
+    for spacing in rng.uniform(0.5, 5, 50):
+        geometry = _geometry((spacing, spacing, 2.0), (size, size, 1))
+        found = axial_diameters(np.ones((size, size, 1), bool), geometry)
+        assert found.short.length_mm <= found.longest.length_mm
+        assert found.short.length_mm == pytest.approx(size * spacing * 2**0.5)
+
+
 def test_the_lowest_of_equal_slices_is_named():
     mask = np.ones((3, 2, 5), bool)
     mask[0, :, 0] = False
