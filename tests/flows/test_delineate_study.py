@@ -1,5 +1,6 @@
 """The flow writes what the library writes, and keeps a patient's name to itself."""
 
+import dataclasses
 import json
 import logging
 import sqlite3
@@ -12,17 +13,17 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
 from medseg import run_folder, stages
 from medseg.errors import InputError
-from medseg.formats.dicom_images import Patient
-from medseg.phantom.study import write_phantom_study
+from medseg.phantom.body import small_phantom
+from medseg.phantom.study import PHANTOM_PATIENT, write_study
 from pipelines.delineate_study import delineate_study
 
-CANARY = Patient(name="CANARY^TEST", id="CANARY-ID")
+CANARY = dataclasses.replace(PHANTOM_PATIENT, name="CANARY^TEST", patient_id="CANARY-ID")
 
 
 @pytest.fixture(scope="module")
 def canary_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("input") / "study"
-    write_phantom_study(folder, patient=CANARY, small=True)
+    write_study(folder, small_phantom(), CANARY)
     assert any(b"CANARY" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
     return folder
 
