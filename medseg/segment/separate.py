@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects, maximum
+from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import KDTree
 from skimage.segmentation import watershed
 
@@ -165,8 +165,10 @@ def _components(
     found, count = cc3d.connected_components(which, connectivity=26, return_N=True)
     where = np.flatnonzero(found)
     numbers = found.ravel()[where]
-    kept = np.zeros(count + 1, bool)
-    kept[1:] = maximum(best.ravel()[where], numbers, np.arange(1, count + 1)) >= min_peak
+    peak = np.full(count + 1, -1, np.float32)
+    np.maximum.at(peak, numbers, best.ravel()[where])
+    kept = peak >= min_peak
+    kept[0] = False
     renumbered = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     structure = np.zeros(count + 1, np.uint16)
     structure[numbers] = which.ravel()[where]

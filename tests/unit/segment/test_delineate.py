@@ -1,0 +1,124 @@
+"""The whole act, with a threshold for a model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from medseg.core.geometry import Geometry
+from medseg.core.instances import tracking_uid
+from medseg.core.prediction import ModelInput, Progress, Proposal, VoxelPrediction, silent
+from medseg.errors import ModelError
+from medseg.segment.delineate import delineate, is_lesion
+from tests.unit.segment.bodies import SETTINGS, Threshold, ball, picture
+
+GRID = Geometry(
+    (30, 26, 22),
+    np.array(
+        [[-2.4, 0.6, 0.3, 40.0], [0.5, 2.9, -0.8, -50.0], [0.4, 0.7, 3.8, 10.0], [0, 0, 0, 1.0]]
+    ),
+)
+MIDDLE = GRID.to_world(np.array((14.5, 12.5, 10.5)))
+BODIES = (
+    ball(tuple(MIDDLE - np.array((12, 0, 0))), 12),
+    ball(tuple(MIDDLE + np.array((9, 1, 2))), 9),
+)
+
+
+def test_touching_lesions_are_delineated_apart_on_the_acquired_grid():
+    stages: list[tuple[str, float]] = []
+    found = delineate(
+        {"pet": picture(GRID, list(BODIES))},
+        Threshold((3.0, 3.0, 3.0), BODIES),
+        SETTINGS,
+        identity="a digest",
+        progress=lambda stage, share: stages.append((stage, share)),
+    )
+    assert found.lesions.geometry is GRID
+    assert [instance.label for instance in found.lesions.instances] == [1, 2]
+    assert {(i.kind, i.structure) for i in found.lesions.instances} == {("lesion", "lesion")}
+    assert found.lesions.instances[1].tracking_uid == tracking_uid("a digest", "lesion", 2)
+    assert found.organs.instances == ()
+    assert found.flags == ()
+    sizes = np.bincount(found.lesions.labels.ravel())[1:] * GRID.voxel_volume_mm3
+    assert sizes[0] == pytest.approx(BODIES[0].volume_mm3, rel=0.1)
+    assert sizes[1] == pytest.approx(BODIES[1].volume_mm3, rel=0.1)
+    assert list(dict.fromkeys(stage for stage, _ in stages)) == [
+        "prepare",
+        "predict",
+        "separate",
+        "restore",
+    ]
+    for stage in ("prepare", "predict", "separate", "restore"):
+        assert [share for name, share in stages if name == stage] == [0, 1]
+
+
+def test_nothing_on_the_volume_is_no_lesion():
+    found = delineate(
+        {"pet": picture(GRID, [ball((900, 0, 0), 5)])},
+        Threshold((3.0, 3.0, 3.0)),
+        SETTINGS,
+        identity="x",
+    )
+    assert found.lesions.instances == ()
+    assert not found.lesions.labels.any()
+
+
+def test_a_coarse_model_and_a_short_second_series_are_told():
+    @dataclass(frozen=True)
+    class Two(Threshold):
+        roles: tuple[str, ...] = ("pet", "ct")
+
+    ct = Geometry((30, 26, 12), GRID.affine)
+    volumes = {"pet": picture(GRID, list(BODIES)), "ct": picture(ct, list(BODIES))}
+    found = delineate(volumes, Two((3.0, 3.0, 8.5), BODIES), SETTINGS, identity="x")
+    assert [flag.code for flag in found.flags] == ["coarse-model-grid", "partly-covered"]
+    assert "3.0 × 3.0 × 8.5" in found.flags[0].message
+    assert "ct" in found.flags[1].message
+    assert "%" in found.flags[1].message
+
+
+def test_a_role_without_a_volume_is_our_bug():
+    with pytest.raises(ValueError, match="pet"):
+        delineate({}, Threshold((3.0, 3.0, 3.0)), SETTINGS, identity="x")
+
+
+def test_a_model_that_proposes_goes_the_same_way():
+    @dataclass(frozen=True)
+    class Proposer(Threshold):
+        def predict(  # type: ignore[override]
+            self, study: ModelInput, progress: Progress = silent
+        ) -> tuple[Proposal, ...]:
+            progress("predict", 1)
+            i, j, k = np.rint(study.geometry.to_index(MIDDLE)).astype(int)
+            box = (slice(i - 3, i + 2), slice(j - 2, j + 5), slice(k - 2, k + 4))
+            mask = np.ones((5, 7, 6), bool)
+            return (Proposal(0.8, "lesion", box, mask, study.geometry),)
+
+    volumes = {"pet": picture(GRID, list(BODIES))}
+    found = delineate(volumes, Proposer((3.0, 3.0, 3.0)), SETTINGS, identity="x")
+    assert len(found.lesions.instances) == 1
+    volume = np.count_nonzero(found.lesions.labels) * GRID.voxel_volume_mm3
+    assert volume == pytest.approx(5 * 7 * 6 * 27, rel=0.1)
+
+
+def test_a_model_of_organs_is_refused():
+    @dataclass(frozen=True)
+    class Liver(Threshold):
+        def predict(self, study: ModelInput, progress: Progress = silent) -> VoxelPrediction:
+            progress("predict", 1)
+            return VoxelPrediction(study.data[:1], ("liver",), study.geometry)
+
+    with pytest.raises(ModelError, match="liver"):
+        delineate(
+            {"pet": picture(GRID, list(BODIES))}, Liver((3.0, 3.0, 3.0)), SETTINGS, identity="x"
+        )
+
+
+def test_lesions_are_told_by_their_name():
+    assert is_lesion("lesion")
+    assert is_lesion("liver lesion")
+    assert is_lesion("bone_lesion")
+    assert not is_lesion("liver")
+    assert not is_lesion("lesionless liver")
+    assert not is_lesion("")
