@@ -75,6 +75,10 @@ class MissingGeometryError(InputError):
     """Nothing says where the voxels lie in the patient."""
 
 
+class ImplausibleGeometryError(InputError):
+    """The voxels are said to lie where no patient's can: a wrong unit or a wrong spacing."""
+
+
 class ContradictoryGeometryError(InputError):
     """Two statements about where the voxels lie in the patient contradict each other."""
 

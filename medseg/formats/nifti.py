@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from medseg.core.geometry import Geometry
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.errors import InvalidVoxelsError, SourceNotFoundError, UnreadableFileError
-from medseg.formats.nifti_header import EXPORT_AGAIN, NiftiHeader, parse_header
+from medseg.formats.nifti_header import EXPORT_AGAIN, NiftiHeader, has_mark, parse_header
 
 GZIP_MARK = b"\x1f\x8b"
 
@@ -29,6 +29,15 @@ voxels than that is refused before anything is allocated."""
 
 CHUNK = 2**22
 """Bytes read at once."""
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether a file begins as a NIfTI file does, compressed or not, whatever its name."""
+    try:
+        with _opened(path) as (file, _):
+            return has_mark(file.read(540))
+    except (UnreadableFileError, SourceNotFoundError):
+        return False
 
 
 def read_header(path: Path) -> NiftiHeader:

@@ -7,6 +7,7 @@ comes from an untrusted file. The standard: https://nifti.nimh.nih.gov (nifti1.h
 import math
 import struct
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -47,6 +48,7 @@ MAX_FORM_DIFFERENCE = 0.1
 rounding of a quaternion in float32 can explain. Half a voxel is a real disagreement."""
 
 SIZES = {348: Nifti1Header, 540: Nifti2Header}
+ENDIANNESS: tuple[Literal["<", ">"], ...] = ("<", ">")
 MAGIC = {348: (b"n+1\0", b"ni1\0"), 540: (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")}
 
 
@@ -75,6 +77,11 @@ class NiftiHeader:
     def voxel_bytes(self) -> int:
         """Bytes that all voxels take in the file."""
         return math.prod(self.geometry.shape) * self.dtype.itemsize
+
+
+def has_mark(block: bytes) -> bool:
+    """Whether these first 540 bytes begin as a NIfTI header does."""
+    return _order(block) is not None
 
 
 def parse_header(block: bytes) -> NiftiHeader:
@@ -117,19 +124,26 @@ def _damaged(what: str) -> UnreadableFileError:
     )
 
 
+def _order(block: bytes) -> tuple[int, Literal["<", ">"]] | None:
+    """Size and byte order of the header, where both its size and its mark are a NIfTI header's."""
+    for size, marks in MAGIC.items():
+        mark = block[344:348] if size == 348 else block[4:12]
+        for order in ENDIANNESS:
+            if len(block) >= size and mark in marks and block[:4] == struct.pack(order + "i", size):
+                return size, order
+    return None
+
+
 def _fields(block: bytes) -> Nifti1Header:
     """The header's fields, in the byte order in which its own size makes sense."""
-    for size, kind in SIZES.items():
-        for endianness in ("<", ">"):
-            if block[:4] == struct.pack(f"{endianness}i", size) and len(block) >= size:
-                fields = kind(block[:size], endianness=endianness, check=False)
-                mark = block[344:348] if size == 348 else block[4:12]
-                if mark in MAGIC[size]:
-                    return fields
-    raise NotAnImageError(
-        "The file is not a NIfTI image: it does not begin with the header of one.",
-        "Give a folder of DICOM files, a NIfTI file, or a folder of NIfTI files.",
-    )
+    found = _order(block)
+    if found is None:
+        raise NotAnImageError(
+            "The file is not a NIfTI image: it does not begin with the header of one.",
+            "Give a folder of DICOM files, a NIfTI file, or a folder of NIfTI files.",
+        )
+    size, order = found
+    return SIZES[size](block[:size], endianness=order, check=False)
 
 
 def _shape(dim: list[int]) -> tuple[int, int, int]:

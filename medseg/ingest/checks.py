@@ -1,0 +1,66 @@
+"""What must hold for every volume, whatever it was stored as."""
+
+import math
+
+import numpy as np
+
+from medseg.core.geometry import Geometry
+from medseg.core.study import QualityFlag
+from medseg.errors import ImplausibleGeometryError, UnsupportedImageError
+
+LEAST_VOXELS = 3
+"""Along every axis; with fewer nothing shows that slices lie evenly and none is missing."""
+
+EXTENT_MM = (5.0, 4000.0)
+"""The longest side of a volume of a person: a spacing in metres or in micrometres lies outside."""
+
+MAX_SHEAR_DEGREES = 0.5
+"""As for the tilt of a DICOM stack: a smaller one is kept exactly, resampling makes such noise."""
+
+THICK_SLICES = 4
+"""Ratio of the largest to the smallest spacing from which on the third dimension is coarse."""
+
+
+def check_grid(geometry: Geometry) -> tuple[QualityFlag, ...]:
+    """Refuse a grid on which nothing can be measured; flag one on which it is uncertain.
+
+    Raises:
+        UnsupportedImageError: Fewer than three voxels along an axis, or a sheared grid.
+        ImplausibleGeometryError: A volume far smaller or larger than a person.
+    """
+    if min(geometry.shape) < LEAST_VOXELS:
+        raise UnsupportedImageError(
+            f"The image has only {min(geometry.shape)} voxels along one axis, too few for a "
+            "volume.",
+            "Choose a series with more slices.",
+        )
+    spacing = np.array(geometry.spacing_mm)
+    longest = float((spacing * geometry.shape).max())
+    if not EXTENT_MM[0] <= longest <= EXTENT_MM[1]:
+        raise ImplausibleGeometryError(
+            f"The image is said to be {longest:.3g} mm long, so its spacing is wrong or in "
+            "another unit than it says.",
+            "Export the image again with its spacing in millimetres.",
+        )
+    shear = shear_degrees(geometry)
+    if shear > MAX_SHEAR_DEGREES:
+        raise UnsupportedImageError(
+            f"The axes of the image are sheared by {shear:.1f} degrees (gantry tilt), which is "
+            "not supported; shapes and diameters would be wrong.",
+            "Resample the image to perpendicular axes, then run it again.",
+        )
+    ratio = float(spacing.max() / spacing.min())
+    if ratio < THICK_SLICES:
+        return ()
+    message = (
+        f"Slices lie {spacing.max():.1f} mm apart, {ratio:.1f} times the spacing within them: "
+        "small lesions may fall between them, and sizes across them are uncertain."
+    )
+    return (QualityFlag("thick-slices", message),)
+
+
+def shear_degrees(geometry: Geometry) -> float:
+    """How far the axes are from perpendicular: 0 for a grid that a scanner makes."""
+    direction = geometry.affine[:3, :3] / np.array(geometry.spacing_mm)
+    cosines = np.abs(direction.T @ direction - np.eye(3))
+    return math.degrees(math.asin(min(1.0, float(cosines.max()))))

@@ -1,0 +1,182 @@
+"""What lies at a path: DICOM series, NIfTI files, and what is left aside.
+
+Every file is opened and told by its content; names, endings and folders mean nothing, except that a
+file named like a NIfTI file claims to be one and is refused rather than left aside.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import (
+    InputError,
+    NotAnImageError,
+    SourceNotFoundError,
+    UnreadableFileError,
+    UnsupportedImageError,
+)
+from medseg.formats import nifti
+from medseg.formats.dicom import SEND_AGAIN, DicomFile, group, read_file
+
+MAX_FILES = 200_000
+"""Bound for a folder that is not one study."""
+
+NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+NO_IMAGE = "neither DICOM nor NIfTI"
+
+
+@dataclass(frozen=True, eq=False)
+class FoundSeries:
+    """One series, not yet judged.
+
+    Attributes:
+        number: Its number in the source, from 1: how messages name it.
+        modality: DICOM modality; None for NIfTI, or where the series states none.
+        content: The DICOM files of the series, or the NIfTI file.
+        fault: What was found wrong with it already, or None.
+    """
+
+    number: int
+    modality: str | None
+    content: tuple[DicomFile, ...] | Path
+    fault: InputError | None = None
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Files that hold no image.
+
+    Attributes:
+        reason: What they are.
+        files: How many.
+    """
+
+    reason: str
+    files: int
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery:
+    """Everything below a path.
+
+    Attributes:
+        series: In the order of their numbers.
+        ignored: What is left aside, most files first.
+    """
+
+    series: tuple[FoundSeries, ...]
+    ignored: tuple[Ignored, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sorted:
+    """Files by what they are."""
+
+    dicom: list[DicomFile]
+    nifti: list[Path]
+    damaged: list[Path]
+    ignored: Counter[str]
+
+
+def discover(source: Path) -> Discovery:
+    """Find the series in a file or anywhere below a folder.
+
+    Raises:
+        SourceNotFoundError: There is nothing at the path, or it cannot be listed.
+        UnsupportedImageError: The folder holds far more files than a study.
+    """
+    found = _Sorted([], [], [], Counter())
+    for count, path in enumerate(_files(source)):
+        if count >= MAX_FILES:
+            raise UnsupportedImageError(
+                f"The folder holds more than {MAX_FILES} files, so it is not one study.",
+                "Give the folder of one study.",
+            )
+        _sort(path, found)
+    contents: list[tuple[str | None, tuple[DicomFile, ...] | Path, InputError | None]] = [
+        (files[0].modality or None, files, _fault(files, found.damaged))
+        for files in group(found.dicom)
+    ]
+    contents += [(None, path, None) for path in found.nifti]
+    if not contents and source.is_file():
+        contents = [(None, source, _no_image(found))]
+    series = tuple(FoundSeries(n, *content) for n, content in enumerate(contents, 1))
+    if found.damaged:
+        found.ignored["damaged DICOM files"] += len(found.damaged)
+    return Discovery(series, tuple(Ignored(*entry) for entry in found.ignored.most_common()))
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """The file, or every file below the folder in a fixed order; links to folders are not taken."""
+    if source.is_file():
+        yield source
+        return
+    if not source.is_dir() or not os.access(source, os.R_OK | os.X_OK):
+        raise SourceNotFoundError(
+            "There is nothing at the given path that can be opened.",
+            "Check the path and whether you may read it.",
+        )
+    for folder, folders, names in os.walk(source):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.is_file():
+                yield path
+
+
+def _sort(path: Path, found: _Sorted) -> None:
+    """Put one file to its like."""
+    try:
+        file = read_file(path)
+    except UnreadableFileError:
+        found.damaged.append(path)
+        return
+    if file is not None and (file.has_pixels or file.is_volume):
+        found.dicom.append(file)
+    elif file is not None:
+        found.ignored[f"{file.kind}: holds no image"] += 1
+    elif _is_voxel_half(path):
+        found.ignored["voxels of a NIfTI pair, read with their header"] += 1
+    elif path.name.lower().endswith(NIFTI_ENDINGS) or nifti.is_nifti(path):
+        found.nifti.append(path)
+    else:
+        found.ignored[NO_IMAGE] += 1
+
+
+def _is_voxel_half(path: Path) -> bool:
+    """Whether this is the `.img` of a pair whose header lies beside it."""
+    stem = path.name.removesuffix(".gz")
+    if not stem.endswith(".img"):
+        return False
+    stem = stem.removesuffix(".img")
+    return any((path.parent / f"{stem}{ending}").is_file() for ending in (".hdr", ".hdr.gz"))
+
+
+def _fault(files: tuple[DicomFile, ...], damaged: list[Path]) -> InputError | None:
+    """A damaged DICOM file in the folder of a series may be one of its slices."""
+    folders = {file.path.parent for file in files}
+    count = sum(path.parent in folders for path in damaged)
+    if not count:
+        return None
+    return UnreadableFileError(
+        f"The series lies beside damaged DICOM files ({count}); if they are slices of it, the "
+        "volume without them would be wrong.",
+        f"{SEND_AGAIN} If the damaged files belong to something else, move them away.",
+    )
+
+
+def _no_image(found: _Sorted) -> InputError:
+    """Why a file that was given by itself holds no series."""
+    if found.damaged:
+        return UnreadableFileError(
+            "The DICOM file is damaged or cannot be opened, so nothing in it can be used.",
+            SEND_AGAIN,
+        )
+    kind = next(iter(found.ignored))
+    what = "is neither a DICOM nor a NIfTI file" if kind == NO_IMAGE else f"is a {kind}"
+    return NotAnImageError(
+        f"The file {what}, so there is nothing to delineate in it.",
+        "Give a folder of DICOM files, a NIfTI file, or a folder of NIfTI files.",
+    )
