@@ -64,13 +64,13 @@ def write_series(folder: Path, volume: Volume, series: SeriesAttributes) -> None
         ValueError: The grid is sheared or has no frame of reference, the unit is arbitrary, a PET
             comes without a tracer, or a CT with values that 16 bits cannot hold.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     if volume.unit is IntensityUnit.HU:
         common, slices = _ct(volume, series)
     elif volume.unit in (IntensityUnit.SUV, IntensityUnit.BQML):
         common, slices = _pet(volume, series)
     else:
         raise ValueError(f"no kind of series for intensities in {volume.unit}")
+    folder.mkdir(parents=True, exist_ok=True)
     count = volume.geometry.shape[2]
     for k, (stored, own) in enumerate(slices):
         slice_ = deepcopy(common)
