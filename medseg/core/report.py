@@ -2,12 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from medseg.core.measurements import Measurement
 from medseg.core.study import QualityFlag
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
 """Stands on every report."""
+
+COUNTING_RULES: Mapping[str, str] = MappingProxyType(
+    {
+        "cc26-peaks": (
+            "Voxels of the prediction that touch by a face, an edge or a corner belong to one "
+            "lesion, unless the prediction has separate peaks in them: then each peak is a lesion "
+            "of its own."
+        ),
+    }
+)
+"""Name of a rule by which lesions are told apart to what it says to a reader of the report."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,10 @@ class Report:
         flags: Doubts, on top of the page.
         overview: Pictures with all lesions, such as a maximum intensity projection.
         size_limit_mm3: Lesions below it are listed and not counted.
-        run: How the numbers were made.
+        method: Sentences that say how to read the pictures and the numbers.
+        language: Language attribute of the page.
+        run: How the numbers were made. Its times and peak memory are not shown: they alone differ
+            between two runs of one study.
     """
 
     title: str
@@ -94,4 +109,6 @@ class Report:
     flags: tuple[QualityFlag, ...]
     overview: tuple[Picture, ...]
     size_limit_mm3: float
+    method: tuple[str, ...]
+    language: str
     run: RunRecord

@@ -1,0 +1,131 @@
+"""Measurements and pictures to a report."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+
+from medseg.config import Protocol
+from medseg.core.instances import InstanceMap
+from medseg.core.measurements import Measurement
+from medseg.core.report import Finding, Report, RunRecord
+from medseg.core.study import QualityFlag, Series, Study
+from medseg.core.volume import IntensityUnit
+from medseg.report.figures import lesion_pictures
+from medseg.report.overview import overview
+from medseg.report.scene import Scene, scene
+
+TOUCHES_EDGE = "touches-edge"
+
+
+def build_report(
+    protocol: Protocol,
+    study: Study,
+    lesions: InstanceMap,
+    organs: InstanceMap,
+    measurements: Sequence[Measurement],
+    run: RunRecord,
+) -> Report:
+    """Everything that the report page shows.
+
+    Args:
+        protocol: Title, window, size limit and language.
+        study: The series; the main one is shown in the pictures.
+        lesions: On the acquired grid of the main series.
+        organs: On the same grid.
+        measurements: One for each instance of the two maps.
+        run: How the numbers were made.
+
+    Raises:
+        ValueError: Maps, measurements and main series do not belong together.
+    """
+    of_lesions = _rows(measurements, lesions, "lesion")
+    of_organs = _rows(measurements, organs, "organ")
+    settings = protocol.report
+    shown = scene(study.series[protocol.main_role].volume, lesions, of_lesions, settings.window)
+    below = {row.instance for row in of_lesions if row.volume_mm3 < settings.size_limit_mm3}
+    return Report(
+        title=protocol.title,
+        study_key=_study_key(study.series.values()),
+        series=tuple(_line(role, series) for role, series in study.series.items()),
+        lesions=tuple(
+            Finding(row, key_images, row.instance in below)
+            for row, key_images in zip(of_lesions, lesion_pictures(shown), strict=True)
+        ),
+        organs=tuple(Finding(row, (), below_size_limit=False) for row in of_organs),
+        flags=_flags(run.flags, of_lesions),
+        overview=overview(shown, below),
+        size_limit_mm3=settings.size_limit_mm3,
+        method=_method(protocol, shown, below),
+        language=settings.language,
+        run=run,
+    )
+
+
+def _rows(
+    measurements: Sequence[Measurement], instances: InstanceMap, kind: str
+) -> list[Measurement]:
+    """The measurements of a map's instances, in the order of their labels."""
+    rows = sorted((m for m in measurements if m.kind == kind), key=lambda row: row.instance)
+    measured = [(row.instance, row.tracking_uid) for row in rows]
+    labelled = [(row.label, row.tracking_uid) for row in instances.instances]
+    if measured != labelled:
+        raise ValueError(f"{len(measured)} measurements for {len(labelled)} instances of a {kind}")
+    return rows
+
+
+def _study_key(series: Iterable[Series]) -> str:
+    """A name that the same images always get, from which no one can tell the patient."""
+    digests = sorted(one.digest for one in series)
+    return hashlib.sha256("/".join(digests).encode()).hexdigest()[:12]
+
+
+def _line(role: str, series: Series) -> str:
+    geometry = series.volume.geometry
+    size = " × ".join(str(n) for n in geometry.shape)
+    spacing = " × ".join(f"{step:.2f}" for step in geometry.spacing_mm)
+    modality = f", {series.modality}" if series.modality else ""
+    unit = "arbitrary unit" if series.volume.unit is IntensityUnit.ARBITRARY else series.volume.unit
+    return f"{role}: series {series.number}{modality}, {size} voxels of {spacing} mm, {unit}"
+
+
+def _flags(found: Sequence[QualityFlag], lesions: Sequence[Measurement]) -> tuple[QualityFlag, ...]:
+    """Each doubt once; lesions at the edge are named."""
+    flags = list(dict.fromkeys(found))
+    cut = [str(row.instance) for row in lesions if row.touches_edge]
+    if cut and all(flag.code != TOUCHES_EDGE for flag in flags):
+        which = f"Lesion {cut[0]} reaches" if len(cut) == 1 else f"Lesions {', '.join(cut)} reach"
+        flags.append(
+            QualityFlag(
+                TOUCHES_EDGE,
+                f"{which} the edge of the acquired volume and may go on beyond it: the sizes given "
+                "are the least they can be.",
+            )
+        )
+    return tuple(flags)
+
+
+def _method(protocol: Protocol, shown: Scene, below: Collection[int]) -> tuple[str, ...]:
+    """How to read the pictures and the numbers."""
+    sentences = [
+        "Pictures are in radiological convention: the patient's right is on the left of axial and "
+        "coronal pictures, anterior on the left of sagittal ones. " + shown.scale.sentence,
+        "The outline follows the edges of the voxels that were counted. A picture's own lesion has "
+        "a solid orange outline; its neighbours have dashed blue ones with their numbers. Axial "
+        "pictures lie in the slice of the longest diameter, the others run through the centroid.",
+        "Volume is the number of voxels times the volume of a voxel.",
+        "The longest axial diameter (RECIST 1.1) is the greatest distance inside one axial slice, "
+        "drawn solid; the short axis is the greatest distance across it in the same slice, drawn "
+        "dashed. The 3D diameter is the greatest distance between any two points of the lesion.",
+        "Positions are centroids in mm from the origin of the scanner's coordinates towards right "
+        "(R) or left (L), anterior (A) or posterior (P), superior (S) or inferior (I); the origin "
+        "is not the patient's midline.",
+    ]
+    if below:
+        sentences.append("In the overview, lesions below the size limit have a dashed outline.")
+    if shown.volume.unit is IntensityUnit.SUV:
+        peak_ml = protocol.measure.suv_peak_volume_mm3 / 1000
+        sentences.append(
+            "SUV is by body weight. SUVpeak is the highest mean in a ball of "
+            f"{peak_ml:g} mL centred in the lesion (PERCIST 1.0). TLG, total lesion glycolysis, is "
+            "SUVmean times volume."
+        )
+    return tuple(sentences)

@@ -1,0 +1,137 @@
+"""The report as one HTML file that loads nothing and needs no script."""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from medseg.core.report import COUNTING_RULES, NOT_FOR_DIAGNOSTIC_USE, Finding, Report
+from medseg.formats import tables
+from medseg.report.columns import MM3_PER_ML, Column, columns, rounded
+
+TEMPLATE = "report.html.j2"
+STYLE = "report.css"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Findings and their columns, for the template.
+
+    Attributes:
+        findings: The rows.
+        columns: What is said of them.
+    """
+
+    findings: tuple[Finding, ...]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Total:
+    """One number of the summary.
+
+    Attributes:
+        name: What was summed up.
+        value: Rounded.
+        unit: Its unit, or empty for a count.
+    """
+
+    name: str
+    value: str
+    unit: str
+
+
+def render(report: Report) -> str:
+    """The report as a page; equal reports give equal pages.
+
+    The page holds no times: they and the peak memory alone differ between two runs of a study, and
+    are in `run.json`. Its numbers are also in the element `#data`, as in `instances.json`.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    environment = Environment(
+        loader=PackageLoader("medseg.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = resources.files("medseg.report").joinpath(STYLE).read_text(encoding="utf-8")
+    counted = tuple(finding for finding in report.lesions if not finding.below_size_limit)
+    below = tuple(finding for finding in report.lesions if finding.below_size_limit)
+    return environment.get_template(TEMPLATE).render(
+        report=report,
+        disclaimer=NOT_FOR_DIAGNOSTIC_USE,
+        policy=_policy(style),
+        style=Markup(style),  # noqa: S704  (a file of this package)
+        totals=_totals(counted),
+        counting_rule=COUNTING_RULES.get(report.run.counting_rule, ""),
+        counted=_table(counted),
+        below=_table(below),
+        organs=_table(report.organs),
+        calibrated=any(finding.measurement.confidence is not None for finding in report.lesions),
+        settings=list(_flat(report.run.settings)),
+        svg=Markup,
+        data=htmlsafe_json_dumps(_data(report), allow_nan=False, ensure_ascii=False),
+    )
+
+
+def _policy(style: str) -> str:
+    """Content security policy: this style, pictures within the page, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    return Table(tuple(findings), columns([finding.measurement for finding in findings]))
+
+
+def _totals(counted: Sequence[Finding]) -> list[Total]:
+    """The numbers of the summary, of the counted lesions."""
+    rows = [finding.measurement for finding in counted]
+    totals = [Total("Lesions", str(len(rows)), "")]
+    if not rows:
+        return totals
+    millilitres = sum(row.volume_mm3 for row in rows) / MM3_PER_ML
+    largest = max(row.longest_axial_diameter_mm for row in rows)
+    totals.append(Total("Total volume", rounded(millilitres, 2), "mL"))
+    totals.append(Total("Longest diameter", rounded(largest, 1), "mm"))
+    glycolysis = [row.total_lesion_glycolysis for row in rows]
+    known = [value for value in glycolysis if value is not None]
+    if len(known) == len(rows):
+        highest = max(row.intensity_max for row in rows)
+        totals.append(Total("Total TLG", rounded(sum(known), 1), "g"))
+        totals.append(Total("Highest SUVmax", rounded(highest, 2), "g/mL"))
+    return totals
+
+
+def _flat(settings: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as dotted names and their values."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            yield f"{above}{name}", shown
+
+
+def _data(report: Report) -> dict[str, object]:
+    """The numbers of the page for machines."""
+    return {
+        "lesions": tables.plain([finding.measurement for finding in report.lesions]),
+        "organs": tables.plain([finding.measurement for finding in report.organs]),
+        "study_key": report.study_key,
+        "counting_rule": report.run.counting_rule,
+        "size_limit_mm3": report.size_limit_mm3,
+        "identity": report.run.identity,
+        "flags": [{"code": flag.code, "message": flag.message} for flag in report.flags],
+    }

@@ -1,0 +1,108 @@
+"""All lesions in one look: a coronal and a sagittal projection with outlines and numbers."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.core.measurements import Measurement
+from medseg.core.report import Picture
+from medseg.report import callouts, drawing, planes, sampling
+from medseg.report.projection import Projection, projections
+from medseg.report.scene import Extent, Scene
+
+MOST_SAMPLES = 96
+"""Samples along the longest side of the box around one lesion."""
+
+HEIGHT, WIDTH = 600.0, 400.0
+"""Largest picture area, in units of the drawing; both pictures have one scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class Silhouette:
+    """One lesion seen along the normal of a plane around it.
+
+    Attributes:
+        plane: Its rectangle.
+        shapes: Outlines in mm from that rectangle's top left corner.
+    """
+
+    plane: planes.Plane
+    shapes: list[sampling.Outline]
+
+
+def overview(shown: Scene, below_limit: Collection[int] = ()) -> tuple[Picture, ...]:
+    """A coronal and a sagittal projection with the outlines and numbers of all lesions.
+
+    Args:
+        shown: Image and lesions.
+        below_limit: Labels of those that are listed and not counted; their outlines are dashed.
+    """
+    both = projections(shown)
+    units_per_mm = min(min(WIDTH / p.plane.size_mm[0], HEIGHT / p.plane.size_mm[1]) for p in both)
+    lesions = sorted(
+        zip(shown.rows, shown.extents, strict=True), key=lambda pair: -pair[0].volume_mm3
+    )
+    seen = {row.instance: _silhouettes(shown, row, reach) for row, reach in lesions}
+    pictures = []
+    for index, projection in enumerate(both):
+        shapes = {label: silhouettes[index] for label, silhouettes in seen.items()}
+        pictures.append(_picture(projection, units_per_mm, shapes, below_limit))
+    return tuple(pictures)
+
+
+def _silhouettes(shown: Scene, row: Measurement, reach: Extent) -> tuple[Silhouette, Silhouette]:
+    """Front and side of one lesion, sampled so finely that no voxel is missed."""
+    finest = min(shown.lesions.geometry.spacing_mm) / 2
+    pixel_mm = max(finest, float(reach.size_mm.max()) / MOST_SAMPLES)
+    width, depth, height = (float(n) for n in (np.ceil(reach.size_mm / pixel_mm) + 2) * pixel_mm)
+    front = planes.plane("coronal", shown.axes, reach.centre_mm, (width, height))
+    side = planes.plane("sagittal", shown.axes, reach.centre_mm, (depth, height))
+    labels = sampling.sample(
+        shown.lesions.labels,
+        shown.lesions.geometry,
+        front.grid(pixel_mm, depth),
+        interpolation="nearest",
+        outside=0,
+    )
+    mask = labels == row.instance
+    return (
+        Silhouette(front, sampling.outlines(mask.any(axis=2), pixel_mm)),
+        Silhouette(side, sampling.outlines(mask.any(axis=0).T, pixel_mm)),
+    )
+
+
+def _picture(
+    projection: Projection,
+    units_per_mm: float,
+    silhouettes: Mapping[int, Silhouette],
+    below_limit: Collection[int],
+) -> Picture:
+    """One projection; the silhouettes come the largest first."""
+    plane = projection.plane
+    art = drawing.canvas(plane, units_per_mm, margins=(22, 26, callouts.MARGIN))
+    title = f"All lesions, {plane.name} {projection.method}"
+    note = drawing.describe(art, title)
+    drawing.write(art, f"{plane.name.capitalize()} {projection.short}", (art.left, 15), bold=True)
+    drawing.image(art, sampling.png(projection.values, projection.scale))
+    targets = []
+    for label, silhouette in silhouettes.items():
+        offset = plane.to_picture(silhouette.plane.corner_mm)
+        shapes = [shape + offset for shape in silhouette.shapes]
+        pen = drawing.SMALL_LESION_PEN if label in below_limit else drawing.LESION_PEN
+        drawing.outline(art, shapes, pen, "lesion", label)
+        points = art.units(np.concatenate(shapes))
+        left, right = points[np.argmin(points[:, 0])], points[np.argmax(points[:, 0])]
+        ends = ((float(left[0]), float(left[1])), (float(right[0]), float(right[1])))
+        targets.append(callouts.Target(str(label), *ends))
+    numbered = callouts.callouts(art, targets)
+    drawing.letters(art, drawing.ink(projection.scale))
+    drawing.scale_bar(art, art.top + art.height + 13)
+    left_letter, right_letter, top, bottom = plane.letters
+    description = (
+        f"{title}: {left_letter} is on the left, {right_letter} on the right, {top} on top, "
+        f"{bottom} at the bottom. {len(targets)} lesions are outlined, "
+        f"{'all' if numbered == len(targets) else f'the largest {numbered}'} with their numbers."
+    )
+    note.text = description
+    return Picture(plane.name, drawing.text_of(art), description)

@@ -1,0 +1,92 @@
+"""What all pictures of a report show: the image, its lesions, and where they lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from medseg.core.instances import InstanceMap
+from medseg.core.measurements import Measurement
+from medseg.core.volume import Volume
+from medseg.report import planes
+from medseg.report.sampling import GreyScale
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """How far a lesion reaches along the directions of the pictures.
+
+    Attributes:
+        centre_mm: (3,) RAS+ middle of the box around it.
+        size_mm: (3,) sides of that box, along left, back and feet.
+        inside_mm: (3,) RAS+ centre of its voxel nearest to its centroid, so that a plane through
+            it shows the lesion even where the centroid lies outside.
+    """
+
+    centre_mm: NDArray[np.float64]
+    size_mm: NDArray[np.float64]
+    inside_mm: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What all pictures of a report show.
+
+    Attributes:
+        volume: The image.
+        lesions: On the same grid.
+        rows: The measurement of each lesion.
+        extents: How far each lesion reaches.
+        scale: How intensities become greys.
+        axes: The directions of the pictures.
+    """
+
+    volume: Volume
+    lesions: InstanceMap
+    rows: tuple[Measurement, ...]
+    extents: tuple[Extent, ...]
+    scale: GreyScale
+    axes: planes.Axes
+
+
+def scene(
+    volume: Volume,
+    lesions: InstanceMap,
+    rows: Sequence[Measurement],
+    window: tuple[float, float],
+) -> Scene:
+    """What the pictures of a volume and its lesions show.
+
+    Args:
+        volume: The image.
+        lesions: On the same grid.
+        rows: One for each lesion.
+        window: Intensities at the two ends of the grey scale.
+
+    Raises:
+        ValueError: The grids differ.
+    """
+    if not volume.geometry.matches(lesions.geometry):
+        raise ValueError("the lesions lie on another grid than the image")
+    axes = planes.axes(volume.geometry)
+    boxes = find_objects(lesions.labels)
+    extents = tuple(_extent(lesions, axes, row, boxes[row.instance - 1]) for row in rows)
+    scale = GreyScale(window[0], window[1], volume.unit)
+    return Scene(volume, lesions, tuple(rows), extents, scale, axes)
+
+
+def _extent(
+    lesions: InstanceMap, axes: planes.Axes, row: Measurement, box: tuple[slice, slice, slice]
+) -> Extent:
+    """How far one lesion reaches; the box holds all of it."""
+    start = np.array([s.start for s in box])
+    voxels = np.argwhere(lesions.labels[box] == row.instance) + start
+    centres_mm = lesions.geometry.to_world(voxels)
+    along = centres_mm @ axes.matrix.T
+    half_voxel = np.abs(axes.matrix @ lesions.geometry.affine[:3, :3]).sum(axis=1) / 2
+    low, high = along.min(axis=0) - half_voxel, along.max(axis=0) + half_voxel
+    centroid = np.array([row.centroid_r_mm, row.centroid_a_mm, row.centroid_s_mm])
+    nearest = np.argmin(np.linalg.norm(centres_mm - centroid, axis=1))
+    return Extent((low + high) / 2 @ axes.matrix, high - low, centres_mm[nearest])
