@@ -81,6 +81,25 @@ def test_two_lesions_touch_and_three_touch_and_the_others_do_not(seed):
     assert 8 <= len(place) <= 10
 
 
+def test_where_two_touching_lesions_overlap_each_keeps_its_half():
+    contested = 0
+    for seed in SEEDS:
+        small = small_phantom(seed)
+        nodes = [lesion.lobes[0] for lesion in drawn_lesions(seed) if lesion.organ == "groin"]
+        voxels = np.argwhere(small.lesions.labels > 0)
+        labels = small.lesions.labels[tuple(voxels.T)]
+        depths_mm = []
+        for node in nodes:
+            offset = small.pet.geometry.to_world(voxels) - node.centre_mm
+            radius = np.linalg.norm(offset @ node.rotation / node.semi_axes_mm, axis=1)
+            depths_mm.append((1 - radius) * node.semi_axes_mm.mean())
+        ranked = np.sort(depths_mm, axis=0)
+        clear = ranked[-1] - ranked[-2] > 0.5
+        contested += int((clear & (ranked[-2] > 0)).sum())
+        assert ((np.argmax(depths_mm, axis=0) + 1 == labels) | ~clear).all()
+    assert contested > 10
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_lesion_lies_in_an_organ_with_high_normal_uptake_or_outside_the_body(seed):
     phantom = whole_body(seed)

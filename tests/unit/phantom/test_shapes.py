@@ -65,6 +65,15 @@ def test_a_capsule_has_the_volume_of_a_cylinder_with_two_half_balls():
     assert volume == pytest.approx(expected, abs=error)
 
 
+def test_a_tapered_capsule_has_the_volume_of_a_frustum_with_two_half_balls():
+    end = MIDDLE + TURN @ np.array([26.0, -6.0, 9.0])
+    length, wide, narrow = float(np.linalg.norm(end - MIDDLE)), 14.0, 5.0
+    volume, error = volume_and_error_mm3(Capsule(MIDDLE, end, wide, narrow), 4 * math.pi * 14**2)
+    frustum = math.pi * length / 3 * (wide**2 + wide * narrow + narrow**2)
+    balls = 2 / 3 * math.pi * (wide**3 + narrow**3)
+    assert volume == pytest.approx(frustum + balls, abs=error)
+
+
 def test_a_column_has_the_volume_of_a_frustum():
     r, a, s = MIDDLE
     column = Column(np.array([[s - 15, r, a, 20, 12], [s + 15, r, a, 10, 6]]))
@@ -89,6 +98,8 @@ def test_soft_edges_keep_the_volume():
     "shape",
     [
         Ellipsoid(MIDDLE + 9, np.array([25.0, 8.0, 15.0]), TURN),
+        Ellipsoid(MIDDLE, np.array([3.0, 27.0, 4.0]), TURN[:, (1, 2, 0)]),
+        Ellipsoid(MIDDLE, np.array([3.0, 4.0, 27.0]), TURN[:, (1, 2, 0)]),
         Capsule(MIDDLE - 12, MIDDLE + np.array([15, 20, 8]), 6.0, 13.0),
         Column(np.array([[120.0, 25, -50, 20, 12], [150, 35, -44, 10, 18], [158, 30, -50, 9, 9]])),
         Union(
