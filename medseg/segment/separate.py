@@ -45,7 +45,7 @@ class Separated:
 
 
 def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separated:
-    """Cut the foreground of a dense prediction into instances.
+    """Cut the foreground of a dense prediction into instances, by the rule `cc26-peaks`.
 
     A voxel whose highest probability reaches `foreground_threshold` belongs to that structure;
     voxels of one structure that touch, corners included (26-connectivity), form a component. A
