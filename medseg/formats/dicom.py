@@ -112,6 +112,11 @@ class DicomFile:
         """Whether it is a scout, which holds no volume even beside slices that do."""
         return any("LOCALIZER" in frame.image_type for frame in self.frames)
 
+    @property
+    def is_lost_slice(self) -> bool:
+        """Whether it is a slice that was cut before it said of which series."""
+        return self.is_volume and not self.has_pixels and not self.series[0]
+
 
 def read_file(path: Path) -> DicomFile | None:
     """Read the header of one file.
@@ -128,12 +133,10 @@ def read_file(path: Path) -> DicomFile | None:
             if not _looks_like_dicom(start):
                 return None
             dataset = open_dataset(file, with_pixels=False)
-            if not any(name in dataset for name in ("SOPClassUID", "SeriesInstanceUID", "Rows")):
-                if start[128:132] != b"DICM":
-                    return None
-                if "MediaStorageSOPClassUID" not in dataset.file_meta:
-                    raise _unreadable()
-            return _parsed(path, dataset, has_pixels=_pixels_follow(file, dataset))
+            found = _parsed(path, dataset, has_pixels=_pixels_follow(file, dataset))
+            if not _says_what_it_is(dataset) or found.is_lost_slice:
+                raise MalformedValueError
+            return found
     except (OSError, *PARSING_FAULTS) as error:
         if isinstance(error, OSError) or start[128:132] == b"DICM":
             raise _unreadable() from None
@@ -255,6 +258,13 @@ def _parsed(path: Path, dataset: FileDataset, *, has_pixels: bool) -> DicomFile:
         pet=pet,
         frames=frames,
     )
+
+
+def _says_what_it_is(dataset: FileDataset) -> bool:
+    """Whether enough of the file is there to tell what it holds."""
+    kind = text(dataset.file_meta, "MediaStorageSOPClassUID")
+    names = ("SOPClassUID", "SeriesInstanceUID", "Rows")
+    return any(name in dataset for name in names) or UID(kind).name != kind
 
 
 def _kind_name(kind: str, modality: str) -> str:

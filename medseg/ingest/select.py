@@ -31,6 +31,12 @@ class Judged:
     accepted: tuple[AcceptedSeries, ...]
     refused: tuple[tuple[int, str | None, InputError], ...]
 
+    @property
+    def modalities(self) -> set[str]:
+        """What the series state; beside any, a NIfTI file is no candidate: it may be a mask."""
+        stated = [one.modality for one in self.accepted] + [entry[1] for entry in self.refused]
+        return {modality for modality in stated if modality is not None}
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -161,7 +167,7 @@ def _choose(role: str, rule: Role, here: Judged, main: AcceptedSeries | None) ->
     """The one series that fits a role; where several do, the one in the main series' frame."""
     stated = [one for one in here.accepted if one.modality == rule.modality]
     fitting = [one for one in stated if one.unit == rule.unit]
-    if not stated and main is None:
+    if main is None and not here.modalities:
         fitting = [one for one in here.accepted if one.is_nifti]
     if len(fitting) > 1 and main is not None:
         fitting = [one for one in fitting if _share_frame(main, one)] or fitting
