@@ -203,16 +203,21 @@ def score_phantom(work: Path) -> str:
     """Compare what was delineated with the phantom's truth, and write the scores.
 
     Returns:
-        A sentence for a person: how many of the known lesions were found.
+        A sentence for a person: how many of the known lesions were found, under which rule.
     """
-    from medseg.evaluate.scores import evaluate
+    from medseg.evaluate.scores import LABELS_ANY_OVERLAP, evaluate
 
     stages = work / run_folder.STAGES
     scores = evaluate(
         handover.read_instances(stages / "lesions"), handover.read_instances(stages / "truth")
-    ).plain()
-    _write_json(work / run_folder.PHANTOM_SCORES, scores)
-    return scores
+    )
+    _write_json(work / run_folder.PHANTOM_SCORES, scores.plain())
+    found = scores.under(LABELS_ANY_OVERLAP)
+    return (
+        f"Found {found.found_lesions} of {found.reference_lesions} known lesions "
+        f"({found.rule}); {len(scores.matches)} of them have an outline of their own. "
+        f"{found.false_lesions} of {found.predicted_lesions} outlines are no lesion."
+    )
 
 
 @contextmanager

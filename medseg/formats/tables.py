@@ -14,6 +14,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from io import StringIO
 from pathlib import Path
 from types import UnionType
 from typing import Literal, get_args, get_origin
@@ -54,9 +55,15 @@ def write_csv(path: Path, rows: Sequence[Measurement]) -> None:
     Raises:
         ValueError: A number is not finite.
     """
+    path.write_text(as_csv(rows), encoding="utf-8", newline="")
+
+
+def as_csv(rows: Sequence[Measurement]) -> str:
+    """The text of `instances.csv`; as `write_csv`."""
     lines = [[_cell(row[column]) for column in COLUMNS] for row in plain(rows)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *lines])
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *lines])
+    return text.getvalue()
 
 
 def write_json(path: Path, rows: Sequence[Measurement]) -> None:
@@ -65,8 +72,13 @@ def write_json(path: Path, rows: Sequence[Measurement]) -> None:
     Raises:
         ValueError: A number is not finite.
     """
+    path.write_text(as_json(rows), encoding="utf-8")
+
+
+def as_json(rows: Sequence[Measurement]) -> str:
+    """The text of `instances.json`; as `write_json`."""
     text = json.dumps({"instances": plain(rows)}, indent=1, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    return text + "\n"
 
 
 def write_parquet(path: Path, rows: Sequence[Measurement]) -> None:
