@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -131,6 +131,10 @@ class InputSettings(Settings):
     clip: tuple[tuple[float, float], ...]
     """For each channel the intensities that are clipped to, then mapped to 0..1."""
 
+    exponent: float = Field(default=1, gt=0)
+    """Power that the values in 0..1 are raised to; below 1 it spreads low intensities apart, as a
+    PET needs, where 0.5 and 1 SUV matter as much as 10 and 20."""
+
     tile: tuple[int, int, int]
     """Voxels of a sliding-window tile along R, A and S."""
 
@@ -171,6 +175,24 @@ class ModelCard(Settings):
     """What it is known to get wrong."""
 
 
+class CardText(Settings):
+    """What a model card says in words; its scores are measured, never written by hand."""
+
+    title: str
+    data: str
+    """What the model was trained on, and how cases were split."""
+
+    attribution: tuple[str, ...]
+    """Sources of the data, to be cited."""
+
+    licence: str
+    training: str
+    """The config that trains it again, and what that took."""
+
+    limits: tuple[str, ...]
+    """What it is known to get wrong."""
+
+
 class TrainingSettings(Settings):
     """One training run; configs/training/*.yaml."""
 
@@ -180,33 +202,67 @@ class TrainingSettings(Settings):
     data: Path
     """Folder with `train` and `val`, relative to the working directory."""
 
+    whole_body: Path | None = None
+    """Archive of the DICOM study of a whole body, relative to the working directory: the source of
+    true physiological uptake. Its patient is in `train`, so that its lesion is known."""
+
+    whole_body_case: str | None = None
+    """Name of the case in `train` that shows the same patient in the same coordinates."""
+
+    phantom_seeds: tuple[int, ...] = ()
+    """Phantoms that give more bodies. Seed 0 is the demo's and stays unseen."""
+
     input: InputSettings
     network: NetworkSettings
+    crop: tuple[int, int, int]
+    """Voxels of a training crop along R, A and S; a multiple of the network's coarsest step."""
+
     seed: int = 0
     steps: int = Field(gt=0)
-    batch: int = Field(default=2, gt=0)
+    batch: int = Field(default=4, gt=0)
     learning_rate: float = Field(default=2e-3, gt=0)
+    """Highest rate; it rises over the first steps and falls along a cosine to 1 % of it."""
+
     weight_decay: float = Field(default=1e-4, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the running mean of the weights that is shipped."""
 
-    heatmap_sigma_mm: float = Field(default=8, gt=0)
-    """Width of the Gaussian at the centre of an instance."""
+    heatmap_sigma_mm: float = Field(default=6, gt=0)
+    """Least width of the Gaussian at the centre of an instance, near the width of a PET's point
+    spread; a large instance's is half the radius of the ball of its volume."""
 
     heatmap_weight: float = Field(default=1, ge=0)
     """Weight of the heatmap's loss beside Dice + cross-entropy."""
 
-    touching_share: float = Field(default=0.3, ge=0, le=1)
+    touching_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the training crops that are synthetic: tumours pasted side by side."""
 
-    background_share: float = Field(default=0.2, ge=0, le=1)
+    background_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the training crops drawn from whole bodies, where hot organs are no lesions."""
 
     checkpoint_steps: int = Field(default=250, gt=0)
     """Steps between two checkpoints, each followed by a validation."""
 
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the forward pass in training; the weights and the prediction are float32."""
+
     threads: int = Field(default=2, gt=0)
     """CPU threads; part of the settings because sums depend on it in the last bit."""
+
+    card: CardText
+    """The words of the model card that `training.export` writes."""
+
+    @model_validator(mode="after")
+    def _crops_fit_the_network(self) -> "TrainingSettings":
+        step = 2 ** (len(self.network.channels) - 1)
+        for name, size in (("crop", self.crop), ("input.tile", self.input.tile)):
+            if any(n % step for n in size):
+                raise ValueError(f"{name} must be a multiple of {step} voxels along each axis")
+        if self.touching_share + self.background_share > 1:
+            raise ValueError("touching_share and background_share exceed 1 together")
+        if (self.whole_body is None) != (self.whole_body_case is None):
+            raise ValueError("whole_body and whole_body_case go together")
+        return self
 
 
 def configs_folder() -> Path:

@@ -1,0 +1,117 @@
+"""A small residual 3D U-Net with a head for the centres of instances.
+
+At full resolution it has one convolution on the way in and one on the way out, because most of the
+time would go there and a PET resolves little more than the next level; below, residual units.
+Written in plain torch: importing `monai.networks` costs seconds and 130 MiB in every process that
+predicts, and its `UNet` has no full-resolution level. Normalisation is by batch statistics, which
+are constants when predicting, so what the network says of a voxel depends on the voxels around it
+and not on where a tile happens to end, and absolute uptake is kept. After He et al. 2016
+(doi 10.1109/CVPR.2016.90) and Cicek et al. 2016 (doi 10.1007/978-3-319-46723-8_49).
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from medseg.config import NetworkSettings
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3x3 convolutions and a way around them.
+
+    Args:
+        channels_in: Channels that come in.
+        channels: Channels that go out.
+        stride: 2 halves the grid.
+    """
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm3d(channels)
+        self.second = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm3d(channels)
+        same = stride == 1 and channels_in == channels
+        self.around: nn.Module = (
+            nn.Identity() if same else nn.Conv3d(channels_in, channels, stride, stride)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, I, J, K) to (N, channels, I/stride, J/stride, K/stride)."""
+        y = torch.relu(self.first_norm(self.first(x)))
+        y = self.second_norm(self.second(y))
+        return torch.relu(y + self.around(x))
+
+
+class ConvolutionUnit(nn.Module):
+    """One 3x3x3 convolution.
+
+    Args:
+        channels_in: Channels that come in.
+        channels: Channels that go out.
+    """
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        self.only = nn.Conv3d(channels_in, channels, 3, padding=1, bias=False)
+        self.only_norm = nn.BatchNorm3d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, I, J, K) to (N, channels, I, J, K)."""
+        return torch.relu(self.only_norm(self.only(x)))
+
+
+class UNet(nn.Module):
+    """Residual U-Net; its outputs are logits.
+
+    Args:
+        settings: Channels of each level, structures, heatmap or not.
+        channels_in: Channels of the input, one for each role.
+    """
+
+    def __init__(self, settings: NetworkSettings, channels_in: int) -> None:
+        super().__init__()
+        channels = settings.channels
+        self.step = 2 ** (len(channels) - 1)
+        self.down = nn.ModuleList(
+            [ConvolutionUnit(channels_in, channels[0])]
+            + [ResidualUnit(fine, coarse, stride=2) for fine, coarse in pairwise(channels)]
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose3d(coarse, fine, 2, 2) for fine, coarse in pairwise(channels)
+        )
+        self.merge = nn.ModuleList(
+            [ConvolutionUnit(2 * channels[0], channels[0])]
+            + [ResidualUnit(2 * fine, fine) for fine in channels[1:-1]]
+        )
+        outputs = len(settings.structures) + int(settings.centre_heatmap)
+        self.head = nn.Conv3d(channels[0], outputs, 1)
+        # Few voxels are lesion or centre: start from saying so, or the first steps are spent on it.
+        nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of each structure, then of the centre heatmap.
+
+        Args:
+            x: (N, C, I, J, K) in 0..1; each of I, J, K a multiple of `step`.
+
+        Returns:
+            (N, structures (+ 1), I, J, K).
+        """
+        levels: list[Tensor] = []
+        for unit in self.down:
+            x = unit(x)
+            levels.append(x)
+        levels.pop()
+        for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
+            x = merge(torch.cat([levels.pop(), up(x)], dim=1))
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def build(settings: NetworkSettings, channels_in: int) -> UNet:
+    """The network in the memory layout that CPUs convolve fastest."""
+    network = UNet(settings, channels_in)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stub
+    return network

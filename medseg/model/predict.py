@@ -1,0 +1,93 @@
+"""A network that predicts a whole study, tile by tile."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medseg.config import ModelCard, Spacing
+from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
+from medseg.model.networks.unet import UNet
+from medseg.model.normalise import normalise
+from medseg.model.tiling import corners, weights
+
+
+@dataclass(frozen=True, eq=False)
+class TiledModel:
+    """A loaded network; satisfies `core.prediction.VoxelModel`.
+
+    Attributes:
+        card: What the network needs and says.
+        network: With its weights, ready to predict.
+        tile_overlap: Share of a tile that its neighbour covers too, 0 up to but not 1.
+    """
+
+    card: ModelCard
+    network: UNet
+    tile_overlap: float
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles of the volumes that become its channels, in order; the first sets the grid."""
+        return self.card.input.roles
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Spacing of its grid along R, A and S."""
+        return self.card.input.spacing_mm
+
+    def predict(self, study: ModelInput, progress: Progress = silent) -> VoxelPrediction:
+        """Probabilities and centres on the study's grid.
+
+        The study is padded to a multiple of the network's step with the lowest intensity of each
+        channel, as air surrounds a patient. The same study gives the same prediction, bit for
+        bit, on one machine with one number of threads.
+
+        Args:
+            study: On a grid of the model's spacing, whatever its size.
+            progress: Told `predict` and the share of the tiles that is done.
+
+        Returns:
+            The prediction on the study's grid.
+
+        Raises:
+            ValueError: The study has other channels than the model.
+        """
+        data = normalise(study.data, self.card.input)
+        logits = torch.from_numpy(self._logits(data, progress))
+        values: NDArray[np.float32] = logits.sigmoid_().numpy()
+        structures = self.card.network.structures
+        return VoxelPrediction(
+            probabilities=values[: len(structures)],
+            structures=structures,
+            geometry=study.geometry,
+            centre_heatmap=values[-1] if self.card.network.centre_heatmap else None,
+        )
+
+    def _logits(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
+        """(outputs, I, J, K) means of what the tiles say, weighted by how central a voxel was."""
+        shape, step = data.shape[1:], self.network.step
+        whole = [-(-n // step) * step for n in shape]
+        i, j, k = (min(t, n) for t, n in zip(self.card.input.tile, whole, strict=True))
+        tile = (i, j, k)
+        padded = np.pad(data, [(0, 0), *((0, w - n) for w, n in zip(whole, shape, strict=True))])
+        outputs = len(self.card.network.structures) + int(self.card.network.centre_heatmap)
+        total = np.zeros((outputs, *padded.shape[1:]), np.float32)
+        weight = np.zeros(padded.shape[1:], np.float32)
+        share = weights(tile)
+        places = corners(padded.shape[1:], tile, self.tile_overlap, step)
+        for done, corner in enumerate(places, start=1):
+            box = tuple(slice(c, c + t) for c, t in zip(corner, tile, strict=True))
+            total[(slice(None), *box)] += self._tile(padded[(slice(None), *box)]) * share
+            weight[box] += share
+            progress("predict", done / len(places))
+        total /= weight
+        return np.ascontiguousarray(total[(slice(None), *(slice(n) for n in shape))])
+
+    def _tile(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            x = torch.from_numpy(np.ascontiguousarray(data))[None]
+            logits = self.network(x.to(memory_format=torch.channels_last_3d))
+        values: NDArray[np.float32] = logits[0].contiguous().numpy()
+        return values

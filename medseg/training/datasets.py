@@ -1,0 +1,150 @@
+"""Cases in memory: an image with instances whose place and size are known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medseg.core.geometry import Geometry
+from medseg.errors import InputError
+from medseg.formats import nifti
+
+IMAGE = "_pet_suv.nii.gz"
+LABELS = "_lesions.nii.gz"
+
+
+class TrainingDataError(InputError):
+    """The training data are not what the settings say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """One lesion of a case, whole.
+
+    Attributes:
+        label: Its value in the label array.
+        centre_mm: (3,) mean of its voxel centres, RAS+ mm.
+        radius_mm: Radius of the ball of its volume.
+        box: Its voxels' index ranges.
+    """
+
+    label: int
+    centre_mm: NDArray[np.float64]
+    radius_mm: float
+    box: tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image of one patient with its labelled lesions, on the acquired grid.
+
+    Attributes:
+        name: Of its files; also the patient's, by which train and val are split.
+        image: (I, J, K) float32, SUV.
+        labels: (I, J, K) uint16; 0 is background.
+        geometry: Where that grid lies.
+        lesions: One for each label.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    labels: NDArray[np.uint16]
+    geometry: Geometry
+    lesions: tuple[Lesion, ...]
+
+
+def make_case(
+    name: str, image: NDArray[np.float32], labels: NDArray[np.uint16], geometry: Geometry
+) -> Case:
+    """A case with the place and the size of each of its lesions."""
+    lesions = []
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        places = np.argwhere(labels[box] == label) + [s.start for s in box]
+        volume_mm3 = len(places) * geometry.voxel_volume_mm3
+        lesions.append(
+            Lesion(
+                label=label,
+                centre_mm=geometry.to_world(places).mean(axis=0),
+                radius_mm=float((3 * volume_mm3 / (4 * np.pi)) ** (1 / 3)),
+                box=box,
+            )
+        )
+    return Case(name, image, labels, geometry, tuple(lesions))
+
+
+def read_cases(folder: Path) -> tuple[Case, ...]:
+    """Every PET of a folder (`*_pet_suv.nii.gz`) with its labels (`*_lesions.nii.gz`), by name.
+
+    Raises:
+        TrainingDataError: There is none, or an image and its labels differ in their grid.
+        InputError: A file cannot be read.
+    """
+    cases: list[Case] = []
+    for path in sorted(folder.glob(f"*{IMAGE}")):
+        name = path.name.removesuffix(IMAGE)
+        volume = nifti.read(path)
+        labels, geometry = nifti.read_labels(folder / f"{name}{LABELS}")
+        if not geometry.matches(volume.geometry):
+            raise TrainingDataError(
+                f"Case {len(cases) + 1} and its labels lie on different grids, so its lesions "
+                "would be learnt in the wrong place.",
+                "Export both on the grid of the image.",
+            )
+        cases.append(make_case(name, volume.data, labels, volume.geometry))
+    if not cases:
+        raise TrainingDataError(
+            "The training folder holds no PET with labels, so nothing can be learnt.",
+            "Give a folder with *_pet_suv.nii.gz and *_lesions.nii.gz in `train` and `val`.",
+        )
+    return tuple(cases)
+
+
+def transfer(labels_from: Case, image: NDArray[np.float32], geometry: Geometry) -> Case:
+    """A larger image of the patient of a case, with the case's lesions.
+
+    The case's grid must be a part of the larger one, as a crop of it: voxel centres coincide.
+
+    Raises:
+        TrainingDataError: They do not coincide, or the intensities differ, so that the two are
+            not the same image.
+    """
+    corner = geometry.to_index(labels_from.geometry.corners_mm)
+    first = np.round(corner.min(axis=0)).astype(int)
+    last = np.round(corner.max(axis=0)).astype(int)
+    labels = np.zeros(geometry.shape, np.uint16)
+    places = np.argwhere(labels_from.labels > 0)
+    there = geometry.to_index(labels_from.geometry.to_world(places))
+    index = np.round(there).astype(int)
+    inside = (first >= 0).all() and (last < geometry.shape).all()
+    if not inside or np.abs(there - index).max() > 0.05:
+        raise TrainingDataError(
+            "The whole body and the case do not share a grid, so its lesion cannot be placed.",
+            "Name the case that was cropped from this whole body.",
+        )
+    taken, given = image[tuple(index.T)], labels_from.image[tuple(places.T)]
+    if np.abs(taken - given).mean() > 0.02 * given.mean():
+        raise TrainingDataError(
+            "The whole body and the case differ in their intensities, so one is not a part of the "
+            "other.",
+            "Name the case that was cropped from this whole body.",
+        )
+    labels[tuple(index.T)] = labels_from.labels[tuple(places.T)]
+    return make_case(labels_from.name, image, labels, geometry)
+
+
+def check_split(train: Sequence[Case], val: Sequence[Case]) -> None:
+    """See that no patient is in both.
+
+    Raises:
+        TrainingDataError: One is.
+    """
+    if {case.name for case in train} & {case.name for case in val}:
+        raise TrainingDataError(
+            "A patient is in both `train` and `val`, so the scores would be too good.",
+            "Split the cases by patient.",
+        )

@@ -1,0 +1,170 @@
+"""Training, from settings to a checkpoint: seeded, and the same whether or not it was interrupted.
+
+Chance is drawn anew for each crop from (seed, step, number in the batch), so it has no state that
+could get lost between two sittings.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.config import ModelCard, TrainingSettings, plain
+from medseg.core.prediction import Progress, silent
+from medseg.model.networks.unet import build
+from medseg.model.predict import TiledModel
+from medseg.training import checkpoint
+from medseg.training.bodies import read_bodies
+from medseg.training.checkpoint import State, Validation
+from medseg.training.curve import draw_curve
+from medseg.training.datasets import Case, check_split, read_cases
+from medseg.training.losses import loss
+from medseg.training.sampling import Sample, Sources, sample
+from medseg.training.validate import mean_dice
+
+WARM_UP_STEPS = 100
+
+
+def fit(settings: TrainingSettings, out: Path, progress: Progress = silent) -> State:
+    """Train a network, or go on with a run that was interrupted.
+
+    Args:
+        settings: The run.
+        out: Its folder; with a checkpoint of the same settings, the run goes on from there.
+        progress: Told `train` and the share of the steps that is done.
+
+    Returns:
+        The final state. The folder holds the checkpoint, `metrics.json` and `curve.svg`.
+
+    Raises:
+        InputError: The data cannot be read, or is not what the settings say.
+        ModelError: The folder holds a run with other settings.
+    """
+    train, val = read_cases(settings.data / "train"), read_cases(settings.data / "val")
+    check_split(train, val)
+    sources = Sources(train, read_bodies(settings, train))
+    return run(settings, sources, val, out, progress)
+
+
+def run(
+    settings: TrainingSettings,
+    sources: Sources,
+    val: tuple[Case, ...],
+    out: Path,
+    progress: Progress = silent,
+) -> State:
+    """Train on what is in memory; as `fit`."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(mode=True)
+    key = digest(settings, (*sources.cases, *sources.bodies))
+    state = checkpoint.restore(out, begin(settings), key)
+    while state.step < settings.steps:
+        state.losses.append(advance(state, settings, sources))
+        progress("train", state.step / settings.steps)
+        if state.step % settings.checkpoint_steps == 0 or state.step == settings.steps:
+            validate(state, settings, val)
+            checkpoint.save(out, state, key)
+            report(out, state)
+    return state
+
+
+def begin(settings: TrainingSettings) -> State:
+    """The state before the first step."""
+    torch.manual_seed(settings.seed)
+    network = build(settings.network, len(settings.input.roles))
+    average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimiser = torch.optim.AdamW(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    return State(network, average, optimiser, step=0, losses=[], history=[])
+
+
+def advance(state: State, settings: TrainingSettings, sources: Sources) -> float:
+    """Make one step; changes the state. Returns the loss before it."""
+    batch = [
+        sample(sources, settings, np.random.default_rng((settings.seed, state.step, number)))
+        for number in range(settings.batch)
+    ]
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(state.step, settings)
+    state.network.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        logits = state.network(stack(batch, "data"))
+    value = loss(logits, stack(batch, "mask"), stack(batch, "heatmap"), settings.heatmap_weight)
+    state.optimiser.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
+    state.optimiser.step()
+    state.step += 1
+    checkpoint.update_average(state.average, state.network.state_dict(), state.step, settings.ema)
+    return value.item()
+
+
+def learning_rate(step: int, settings: TrainingSettings) -> float:
+    """Linear rise, then a cosine down to 1 % of the highest rate."""
+    if step < WARM_UP_STEPS:
+        return settings.learning_rate * (step + 1) / WARM_UP_STEPS
+    share = (step - WARM_UP_STEPS) / max(1, settings.steps - WARM_UP_STEPS)
+    return settings.learning_rate * (0.01 + 0.99 * (1 + float(np.cos(np.pi * share))) / 2)
+
+
+def validate(state: State, settings: TrainingSettings, val: tuple[Case, ...]) -> None:
+    """Measure the running mean of the weights on cases that it never learns from."""
+    network = build(settings.network, len(settings.input.roles))
+    network.load_state_dict(state.average)
+    network.eval()
+    model = TiledModel(unpublished_card(settings), network, tile_overlap=0.25)
+    state.history.append(
+        Validation(state.step, checkpoint.mean(state.losses), mean_dice(model, val))
+    )
+    state.losses.clear()
+
+
+def unpublished_card(settings: TrainingSettings) -> ModelCard:
+    """The card of a model that is not published yet: without weights on disk and scores."""
+    card = settings.card
+    return ModelCard(
+        name=settings.name,
+        title=card.title,
+        weights=f"{settings.name}.safetensors",
+        sha256="0" * 64,
+        input=settings.input,
+        network=settings.network,
+        data=card.data,
+        attribution=card.attribution,
+        licence=card.licence,
+        training=card.training,
+        scores={},
+        limits=card.limits,
+    )
+
+
+def report(out: Path, state: State) -> None:
+    """Write what was measured so far, as numbers and as a picture."""
+    rows = [asdict(entry) for entry in state.history]
+    (out / "metrics.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (out / "curve.svg").write_text(draw_curve(state.history), encoding="utf-8")
+
+
+def digest(settings: TrainingSettings, cases: tuple[Case, ...]) -> str:
+    """SHA-256 of all that a run depends on: the content of the data, not its place."""
+    state = hashlib.sha256()
+    aside = {"data", "whole_body", "card"}
+    values = {key: value for key, value in plain(settings).items() if key not in aside}
+    state.update(json.dumps(values, sort_keys=True).encode())
+    for case in cases:
+        state.update(np.ascontiguousarray(case.image).tobytes())
+        state.update(np.ascontiguousarray(case.labels).tobytes())
+        state.update(case.geometry.affine.tobytes())
+    return state.hexdigest()
+
+
+def stack(batch: list[Sample], name: str) -> Tensor:
+    """One array of every sample, as (N, C, I, J, K)."""
+    arrays = np.stack([getattr(entry, name) for entry in batch])
+    return torch.from_numpy(arrays).to(memory_format=torch.channels_last_3d)

@@ -1,0 +1,214 @@
+"""Which scene comes next: drawn by chance from cases, bodies and tumours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from medseg.config import TrainingSettings
+from medseg.formats.itk import resample
+from medseg.model.normalise import normalise
+from medseg.training.datasets import Case
+from medseg.training.synthesis import Scene, Tumour, add, beside, cut_out, grid, view
+from medseg.training.targets import centre_heatmap, sigma_mm
+
+TISSUE_SUV = 0.3
+"""Above it a voxel is the patient's and not air."""
+
+HOT_SUV = 2.5
+"""Above it physiological uptake is taken for a lesion by a threshold (the usual absolute one)."""
+
+TUMOUR_RADIUS_MM = (5.0, 30.0)
+"""Pasted tumours are scaled to be in it: from what a PET resolves up to small real ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Everything that scenes are made of; train only.
+
+    Attributes:
+        cases: Images around tumours.
+        bodies: Whole bodies, real and phantom.
+    """
+
+    cases: tuple[Case, ...]
+    bodies: tuple[Case, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What the network sees, and what it is to say.
+
+    Attributes:
+        data: (1, I, J, K) float32 in 0..1.
+        mask: (1, I, J, K) float32, 1 where a lesion is.
+        heatmap: (1, I, J, K) float32 in 0..1.
+    """
+
+    data: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    heatmap: NDArray[np.float32]
+
+
+def sample(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Sample:
+    """One crop to learn from."""
+    scene = draw(sources, settings, rng)
+    image = disturb(scene.image, rng)
+    sigmas = [sigma_mm(placed.radius_mm, settings.heatmap_sigma_mm) for placed in scene.placed]
+    centres = [placed.centre_mm for placed in scene.placed]
+    return Sample(
+        data=normalise(image[None], settings.input),
+        mask=(scene.labels > 0).astype(np.float32)[None],
+        heatmap=centre_heatmap(settings.crop, settings.input.spacing_mm, centres, sigmas)[None],
+    )
+
+
+def draw(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
+    """One scene: of a case, of a body, or synthetic."""
+    kind = rng.random()
+    if kind < settings.touching_share:
+        return touching(sources, settings, rng)
+    if kind < settings.touching_share + settings.background_share and sources.bodies:
+        scene = body_view(sources.bodies, settings, rng)
+        for _ in range(int(rng.integers(0, 3))):
+            scene = _add_somewhere(scene, draw_tumour(sources.cases, settings, rng), rng)
+        return scene
+    return case_view(sources, settings, rng)
+
+
+def case_view(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
+    """A case around a voxel of its lesion; half of them inside another body instead of air.
+
+    Without the body, the edge of the image would give away that a tumour is 5 cm inside of it.
+    """
+    case = sources.cases[int(rng.integers(len(sources.cases)))]
+    lesion = case.lesions[int(rng.integers(len(case.lesions)))]
+    places = np.argwhere(case.labels == lesion.label)
+    centre = case.geometry.to_world(places[rng.integers(len(places))])
+    to_source = placement(centre, settings, rng)
+    scene = view(case, settings.crop, settings.input.spacing_mm, to_source)
+    if not sources.bodies or rng.random() < 0.5:
+        return scene
+    around = body_view(sources.bodies, settings, rng)
+    if around.placed:
+        return scene
+    inside = _insideness(case, settings, to_source)
+    image = (inside * scene.image + (1 - inside) * around.image).astype(np.float32)
+    return replace(scene, image=image)
+
+
+def body_view(
+    bodies: Sequence[Case], settings: TrainingSettings, rng: np.random.Generator
+) -> Scene:
+    """A part of a whole body: around any tissue, or as often around something hot."""
+    body = bodies[int(rng.integers(len(bodies)))]
+    there = body.image > (HOT_SUV if rng.random() < 0.5 else TISSUE_SUV)
+    there = there & (body.labels == 0)
+    index = np.array(np.unravel_index(rng.choice(np.flatnonzero(there)), there.shape))
+    to_source = placement(body.geometry.to_world(index), settings, rng)
+    return view(body, settings.crop, settings.input.spacing_mm, to_source)
+
+
+def touching(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
+    """Two or three tumours that touch, in a body or in the tissue around a case."""
+    if sources.bodies:
+        scene = body_view(sources.bodies, settings, rng)
+    else:
+        scene = case_view(sources, settings, rng)
+    first = draw_tumour(sources.cases, settings, rng)
+    corner = _corner_somewhere(scene, first, rng)
+    scene = add(scene, first, corner)
+    for _ in range(int(rng.integers(1, 3))):
+        second = draw_tumour(sources.cases, settings, rng)
+        offset = beside(first, second, rng.normal(size=3))
+        if offset is not None:
+            scene = add(scene, second, [c + o for c, o in zip(corner, offset, strict=True)])
+    return scene
+
+
+def draw_tumour(
+    cases: Sequence[Case], settings: TrainingSettings, rng: np.random.Generator
+) -> Tumour:
+    """A tumour of any case, turned and mirrored at will, made smaller, brighter or darker."""
+    case = cases[int(rng.integers(len(cases)))]
+    lesion = case.lesions[int(rng.integers(len(case.lesions)))]
+    radius_mm = np.exp(rng.uniform(*np.log(TUMOUR_RADIUS_MM)))
+    scale = min(1.2, radius_mm / lesion.radius_mm)
+    rotation = Rotation.random(rng=rng).as_matrix() * rng.choice((-1, 1))
+    tumour = cut_out(case, lesion, settings.input.spacing_mm, rotation, scale)
+    peak = float(tumour.excess[tumour.mask].max(initial=0.1))
+    # A shrunk tumour has lost uptake to the blur; small lesions that are reported are hot enough.
+    wanted = np.exp(rng.uniform(np.log(2.0), np.log(20.0)))
+    gain = np.clip(wanted / max(peak, 0.1), 0.3, 3)
+    return replace(tumour, excess=(tumour.excess * gain).astype(np.float32))
+
+
+def placement(
+    centre_mm: NDArray[np.float64], settings: TrainingSettings, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A map from mm in the scene to a source: shifted, turned a little, scaled, mirrored or not.
+
+    Turned up to 15 degrees, as patients lie; scaled 0.8 to 1.25, as they differ; mirrored left to
+    right only, because no patient is upside down and organs to the left are as plausible mirrored.
+
+    Args:
+        centre_mm: (3,) RAS+ position in the source that comes to lie in the scene's middle half.
+        settings: Size of the scene.
+        rng: Chance.
+
+    Returns:
+        (4, 4) affine.
+    """
+    size_mm = np.array(settings.crop) * settings.input.spacing_mm
+    here_mm = size_mm * rng.uniform(0.25, 0.75, size=3)
+    turned = Rotation.from_euler("xyz", rng.uniform(-15, 15, size=3), degrees=True).as_matrix()
+    mirror = np.diag([rng.choice((-1.0, 1.0)), 1.0, 1.0])
+    to_source = np.eye(4)
+    to_source[:3, :3] = turned @ mirror * np.exp(rng.uniform(np.log(0.8), np.log(1.25)))
+    to_source[:3, 3] = centre_mm - to_source[:3, :3] @ here_mm
+    return to_source
+
+
+def disturb(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The image as another scanner might have made it: calibration, resolution, noise."""
+    scaled = image * np.exp(rng.normal(0, 0.15))
+    if rng.random() < 0.3:
+        scaled = ndimage.gaussian_filter(scaled, rng.uniform(0.3, 0.8))
+    if rng.random() < 0.5:
+        # Noise of an iterative reconstruction grows with the uptake and is correlated.
+        noise = ndimage.gaussian_filter(rng.normal(size=image.shape).astype(np.float32), 0.7)
+        scaled = scaled + noise / noise.std() * rng.uniform(0, 0.15) * np.sqrt(np.abs(scaled))
+    disturbed: NDArray[np.float32] = np.clip(scaled, 0, None).astype(np.float32)
+    return disturbed
+
+
+def _add_somewhere(scene: Scene, tumour: Tumour, rng: np.random.Generator) -> Scene:
+    return add(scene, tumour, _corner_somewhere(scene, tumour, rng))
+
+
+def _corner_somewhere(
+    scene: Scene, tumour: Tumour, rng: np.random.Generator
+) -> tuple[int, int, int]:
+    """Where a tumour must begin to lie around a voxel of quiet tissue, if there is any."""
+    quiet = (scene.image > TISSUE_SUV) & (scene.image < HOT_SUV) & (scene.labels == 0)
+    choices = np.flatnonzero(quiet)
+    chosen = int(rng.choice(choices)) if len(choices) else quiet.size // 2
+    index = np.array(np.unravel_index(chosen, quiet.shape)) - np.array(tumour.mask.shape) // 2
+    return (int(index[0]), int(index[1]), int(index[2]))
+
+
+def _insideness(
+    case: Case, settings: TrainingSettings, to_source: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """1 well inside the case's image, 0 outside, a ramp of two voxels between."""
+    ramps = [
+        np.clip(np.minimum(np.arange(n), np.arange(n)[::-1]) / 2, 0, 1) for n in case.image.shape
+    ]
+    ramp = np.minimum(np.minimum(ramps[0][:, None, None], ramps[1][:, None]), ramps[2])
+    target = grid(settings.crop, settings.input.spacing_mm, to_source)
+    return resample(
+        ramp.astype(np.float32), case.geometry, target, interpolation="linear", outside=0
+    )

@@ -1,0 +1,29 @@
+"""Small networks, made in an instant."""
+
+import pytest
+
+from medseg.config import InputSettings, ModelCard, NetworkSettings
+
+
+@pytest.fixture
+def card() -> ModelCard:
+    """A card of a tiny network for two roles, on an anisotropic grid."""
+    return ModelCard(
+        name="tiny",
+        title="Tiny",
+        weights="tiny.safetensors",
+        sha256="0" * 64,
+        input=InputSettings(
+            roles=("pet", "ct"),
+            spacing_mm=(5, 4, 3),
+            clip=((0, 20), (-1000, 1000)),
+            tile=(12, 8, 16),
+        ),
+        network=NetworkSettings(channels=(3, 4, 5), structures=("lesion", "node")),
+        data="none",
+        attribution=(),
+        licence="none",
+        training="none",
+        scores={},
+        limits=(),
+    )

@@ -1,0 +1,104 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medseg.core.geometry import Geometry
+from medseg.core.prediction import ModelInput
+from medseg.model.networks.unet import build
+from medseg.model.predict import TiledModel
+
+SHAPE = (29, 18, 35)
+
+
+@pytest.fixture
+def study() -> ModelInput:
+    rng = np.random.default_rng(5)
+    data = np.stack([rng.uniform(0, 30, SHAPE), rng.uniform(-1200, 1200, SHAPE)])
+    return ModelInput(data.astype(np.float32), Geometry(SHAPE, np.diag((5, 4, 3, 1))))
+
+
+@pytest.fixture
+def model(card) -> TiledModel:
+    torch.manual_seed(2)
+    network = build(card.network, 2).eval()
+    nn.init.normal_(network.head.weight, std=20)
+    return TiledModel(card, network, tile_overlap=0.5)
+
+
+def pointwise(model: TiledModel) -> TiledModel:
+    """The same with a network that looks at one voxel only, so tiling must not show at all."""
+
+    class Pointwise(nn.Module):
+        step = 4
+
+        def forward(self, x):
+            return torch.stack([x[:, 0] - x[:, 1], x[:, 0] * 3, -x[:, 1]], dim=1)
+
+    return dataclasses.replace(model, network=Pointwise())
+
+
+def test_it_predicts_every_structure_and_the_centres_on_the_studys_grid(model, study):
+    prediction = model.predict(study)
+    assert prediction.structures == ("lesion", "node")
+    assert prediction.probabilities.shape == (2, *SHAPE)
+    assert prediction.centre_heatmap.shape == SHAPE
+    assert prediction.geometry is study.geometry
+    assert 0 <= prediction.probabilities.min() < prediction.probabilities.max() <= 1
+    assert prediction.probabilities.dtype == np.float32
+
+
+def test_roles_and_spacing_are_the_cards(model):
+    assert model.roles == ("pet", "ct")
+    assert model.spacing_mm == (5, 4, 3)
+
+
+@pytest.mark.parametrize("overlap", [0, 0.25, 0.7])
+def test_tiles_are_put_back_where_they_were_taken(model, study, overlap):
+    said = dataclasses.replace(pointwise(model), tile_overlap=overlap).predict(study)
+    pet = np.clip(study.data[0] / 20, 0, 1)
+    ct = np.clip((study.data[1] + 1000) / 2000, 0, 1)
+    expected = 1 / (1 + np.exp(-np.stack([pet - ct, pet * 3, -ct])))
+    np.testing.assert_allclose(said.probabilities, expected[:2], atol=1e-6)
+    np.testing.assert_allclose(said.centre_heatmap, expected[2], atol=1e-6)
+
+
+def test_where_tiles_begin_moves_a_prediction_little(model, study):
+    """Only what lies beyond a tile may show, and voxels near its edge count least."""
+    tiled = model.predict(study).probabilities
+    whole_card = model.card.model_copy(
+        update={"input": model.card.input.model_copy(update={"tile": (32, 20, 36)})}
+    )
+    whole = dataclasses.replace(model, card=whole_card).predict(study).probabilities
+    assert whole.std() > 0.01
+    assert np.abs(tiled - whole).mean() < 0.1 * whole.std()
+
+
+def test_the_same_study_is_predicted_the_same_bit_for_bit(model, study):
+    first, second = model.predict(study), model.predict(study)
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    np.testing.assert_array_equal(first.centre_heatmap, second.centre_heatmap)
+
+
+def test_a_study_smaller_than_a_tile_is_predicted_too(model):
+    small = ModelInput(np.ones((2, 3, 1, 2), np.float32), Geometry((3, 1, 2), np.eye(4)))
+    assert model.predict(small).probabilities.shape == (2, 3, 1, 2)
+
+
+def test_progress_rises_to_one(model, study):
+    told: list[tuple[str, float]] = []
+    model.predict(study, lambda stage, share: told.append((stage, share)))
+    shares = [share for _, share in told]
+    assert {stage for stage, _ in told} == {"predict"}
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert len(shares) > 8
+
+
+def test_a_model_without_a_heatmap_gives_none(model, study):
+    network = model.card.network.model_copy(update={"centre_heatmap": False})
+    card = model.card.model_copy(update={"network": network})
+    plain = TiledModel(card, build(network, 2).eval(), 0)
+    assert plain.predict(study).centre_heatmap is None

@@ -1,0 +1,71 @@
+"""Small cases, made in an instant, on grids that show a swapped axis."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.config import CardText, InputSettings, NetworkSettings, TrainingSettings
+from medseg.core.geometry import Geometry
+from medseg.training.datasets import Case, make_case
+
+
+def ball(geometry: Geometry, centre_mm, radius_mm: float):
+    """Where a ball is, by its voxel centres."""
+    index = np.stack(np.indices(geometry.shape), axis=-1)
+    return np.linalg.norm(geometry.to_world(index) - centre_mm, axis=-1) <= radius_mm
+
+
+def ball_case(name: str, geometry: Geometry, centre_mm, radius_mm: float, suv: float = 6) -> Case:
+    """A ball of uptake in quiet tissue."""
+    mask = ball(geometry, centre_mm, radius_mm)
+    image = np.where(mask, suv, 0.8).astype(np.float32)
+    return make_case(name, image, mask.astype(np.uint16), geometry)
+
+
+@pytest.fixture
+def oblique() -> Geometry:
+    """Left-handed, anisotropic, turned about S, off-centre."""
+    turn = np.radians(20)
+    affine = np.eye(4)
+    affine[:3, :3] = [
+        [-np.cos(turn), -np.sin(turn), 0],
+        [-np.sin(turn), np.cos(turn), 0],
+        [0, 0, 1],
+    ] @ np.diag((4.0, 5.0, 3.0))
+    affine[:3, 3] = (70, -40, -300)
+    return Geometry((30, 26, 40), affine)
+
+
+@pytest.fixture
+def case(oblique) -> Case:
+    """One ball of radius 18 mm near the middle."""
+    return ball_case("one", oblique, oblique.to_world(np.array([15, 13, 20])), 18)
+
+
+@pytest.fixture
+def settings() -> TrainingSettings:
+    """A run of a few seconds."""
+    return TrainingSettings(
+        name="tiny",
+        data=Path("nowhere"),
+        input=InputSettings(
+            roles=("pet",), spacing_mm=(6, 5, 4), clip=((0, 20),), exponent=0.5, tile=(16, 20, 24)
+        ),
+        network=NetworkSettings(channels=(3, 4, 5), structures=("lesion",)),
+        crop=(16, 20, 24),
+        seed=11,
+        steps=4,
+        batch=2,
+        checkpoint_steps=2,
+        precision="float32",
+        threads=1,
+        card=CardText(
+            title="Tiny",
+            data="A ball.",
+            attribution=("Nobody",),
+            licence="none",
+            training="none",
+            limits=("Everything",),
+        ),
+    )
