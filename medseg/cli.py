@@ -112,13 +112,10 @@ def evaluate(prediction: Path, reference: Path, *, json: Json = False) -> None:
         json: Print one JSON object for machines.
     """
     from medseg.label_maps import evaluate_labels
-    from medseg.terminal import as_json
+    from medseg.terminal import as_json, scores_text
 
     scores = evaluate_labels(prediction, reference).plain()
-    if json:
-        print(as_json(scores))
-    else:
-        print("\n".join(f"{name}: {value}" for name, value in scores.items()))
+    print(as_json(scores) if json else scores_text(scores))
 
 
 @app.command

@@ -9,7 +9,7 @@ from medseg.config import MeasureSettings
 from medseg.core.geometry import Geometry
 from medseg.core.instances import Instance, InstanceMap, tracking_uid
 from medseg.core.measurements import Measurement
-from medseg.errors import InconsistentSeriesError
+from medseg.errors import GeometryMismatchError
 from medseg.evaluate.scores import Scores, evaluate
 from medseg.formats import nifti
 from medseg.measure.measure import measure
@@ -24,7 +24,7 @@ def measure_labels(labels: Path, image: Path) -> tuple[Measurement, ...]:
     instances = read_instances(labels)
     volume = nifti.read(image)
     if not instances.geometry.matches(volume.geometry):
-        raise InconsistentSeriesError(
+        raise GeometryMismatchError(
             "The labels and the image lie on different grids, so nothing was measured.",
             "Give the image that the labels were drawn on, or resample the labels to its grid.",
         )

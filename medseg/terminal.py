@@ -59,6 +59,21 @@ def inspection_text(answer: Mapping[str, object]) -> str:
     return "\n".join(lines)
 
 
+def scores_text(scores: Mapping[str, object]) -> str:
+    """The object of `medseg evaluate --json` as lines for a person, one for each number."""
+
+    def lines(values: Mapping[str, object], above: str) -> Iterator[str]:
+        for name, value in values.items():
+            if isinstance(value, Mapping):
+                yield from lines(value, f"{above}{name} ")
+            elif isinstance(value, list):
+                yield f"{above}{name}: {len(value)}"
+            else:
+                yield f"{above}{name}: {'not defined' if value is None else f'{value:.4g}'}"
+
+    return "\n".join(lines(scores, ""))
+
+
 def card_text(card: ModelCard) -> str:
     """A model card as lines for a person."""
     scores = [
