@@ -65,7 +65,7 @@ def scores_text(scores: Mapping[str, object]) -> str:
     def lines(values: Mapping[str, object], above: str) -> Iterator[str]:
         for name, value in values.items():
             if isinstance(value, Mapping):
-                yield from lines(value, f"{above}{name} ")
+                yield from lines(value, above if name == "rules" else f"{name} ")
             elif isinstance(value, list):
                 yield f"{above}{name}: {len(value)}"
             else:
