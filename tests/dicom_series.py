@@ -18,6 +18,27 @@ from pydicom.uid import (
 
 from medseg.core.geometry import Geometry
 
+AXES = np.linalg.qr([[-1.5, 0.0, 0.4], [0.0, -1.9, 1.2], [0.1, 0.2, 3.0]])[0]
+GRID = Geometry(
+    (6, 5, 9),
+    np.vstack(
+        [
+            np.column_stack(
+                [
+                    AXES[:, 0] * 1.5,
+                    AXES[:, 1] * 1.9,
+                    np.cross(AXES[:, 0], AXES[:, 1]) * 3.25,
+                    (40, -20, 110),
+                ]
+            ),
+            (0, 0, 0, 1),
+        ]
+    ),
+)
+"""Right-handed, oblique, with three spacings."""
+
+STORED = np.random.default_rng(0).integers(-1000, 3000, GRID.shape).astype(np.int16)
+
 KINDS = {
     "CT": CTImageStorage,
     "MR": MRImageStorage,
@@ -91,6 +112,11 @@ def slices(
             setattr(one, name, value)
         made.append(one)
     return made
+
+
+def example(modality: str = "CT", **tags: object) -> list[Dataset]:
+    """The slices of one small oblique series."""
+    return slices(GRID, STORED, modality, **tags)
 
 
 def enhanced(geometry: Geometry, stored: NDArray[np.int16], order: Sequence[int]) -> Dataset:

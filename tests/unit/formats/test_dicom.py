@@ -16,7 +16,7 @@ from pydicom.uid import (
 from medseg.errors import UnreadableFileError
 from medseg.formats.dicom import group, read_file
 from tests import dicom_series
-from tests.unit.formats.test_dicom_stack import GRID, STORED, made
+from tests.dicom_series import GRID, STORED, example
 
 
 def one(**tags: object) -> Dataset:
@@ -66,7 +66,7 @@ def test_a_file_cut_in_its_header_is_damaged_and_not_junk(tmp_path):
 
 
 def test_a_file_cut_after_its_series_uid_is_a_damaged_slice_of_it(tmp_path):
-    dicom_series.write(tmp_path, made())
+    dicom_series.write(tmp_path, example())
     content = (tmp_path / "file4").read_bytes()
     (tmp_path / "file4").write_bytes(content[: content.index(b"MONOCHROME2")])
     (series,) = group(read_file(path) for path in tmp_path.iterdir())

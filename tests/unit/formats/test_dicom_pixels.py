@@ -19,7 +19,7 @@ from medseg.formats.dicom import group, read_file
 from medseg.formats.dicom_pixels import read_voxels
 from medseg.formats.dicom_stack import stack
 from tests import dicom_series
-from tests.unit.formats.test_dicom_stack import GRID, SHAPE, STORED, made
+from tests.dicom_series import GRID, STORED, example
 
 
 def volume(tmp_path) -> Volume:
@@ -36,24 +36,24 @@ def with_syntax(dataset: Dataset, syntax: str) -> Dataset:
 
 
 def test_column_row_and_slice_are_i_j_and_k(tmp_path):
-    dicom_series.write(tmp_path, made())
+    dicom_series.write(tmp_path, example())
     found = volume(tmp_path)
-    assert found.data.shape == SHAPE
+    assert found.data.shape == GRID.shape
     assert found.data.dtype == np.float32
     assert np.array_equal(found.data, STORED)
 
 
 def test_every_slice_has_its_own_slope_and_intercept(tmp_path):
-    datasets = made("MR")
+    datasets = example("MR")
     for k, dataset in enumerate(datasets):
         dataset.RescaleSlope, dataset.RescaleIntercept = str(0.5 + k), str(-k)
     dicom_series.write(tmp_path, datasets)
-    expected = STORED * (0.5 + np.arange(SHAPE[2])) - np.arange(SHAPE[2])
+    expected = STORED * (0.5 + np.arange(GRID.shape[2])) - np.arange(GRID.shape[2])
     assert np.allclose(volume(tmp_path).data, expected)
 
 
 def test_unused_high_bits_are_no_part_of_a_value(tmp_path):
-    values = (np.arange(np.prod(SHAPE)).reshape(SHAPE) % 4096).astype(np.int16)
+    values = (np.arange(np.prod(GRID.shape)).reshape(GRID.shape) % 4096).astype(np.int16)
     dirty = values | np.int16(0x5000)
     tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": 0}
     dicom_series.write(tmp_path, dicom_series.slices(GRID, dirty, "MR", **tags))
@@ -76,10 +76,10 @@ def test_lossless_compression_changes_no_voxel(tmp_path, syntax, signed):
 
 
 def test_big_endian_and_deflated_files_are_read(tmp_path):
-    datasets = [with_syntax(d, DeflatedExplicitVRLittleEndian) for d in made()]
+    datasets = [with_syntax(d, DeflatedExplicitVRLittleEndian) for d in example()]
     dicom_series.write(tmp_path / "deflated", datasets)
     assert np.array_equal(volume(tmp_path / "deflated").data, STORED)
-    for k, dataset in enumerate(made()):
+    for k, dataset in enumerate(example()):
         big = with_syntax(dataset, ExplicitVRBigEndian)
         big.PixelData = np.ascontiguousarray(STORED[:, :, k].T, ">i2").tobytes()
         (tmp_path / "big").mkdir(exist_ok=True)
@@ -88,14 +88,14 @@ def test_big_endian_and_deflated_files_are_read(tmp_path):
 
 
 def test_files_without_meta_information_are_decoded(tmp_path):
-    for k, dataset in enumerate(made()):
+    for k, dataset in enumerate(example()):
         dataset.save_as(tmp_path / str(k), implicit_vr=True, little_endian=True)
     assert np.array_equal(volume(tmp_path).data, STORED)
 
 
 @pytest.mark.parametrize("cut", [2, 30])
 def test_a_slice_that_was_cut_refuses_the_series(tmp_path, cut):
-    dicom_series.write(tmp_path, made())
+    dicom_series.write(tmp_path, example())
     content = (tmp_path / "file4").read_bytes()
     (tmp_path / "file4").write_bytes(content[:-cut])
     with pytest.raises(UnreadableFileError, match="cannot be decoded"):
@@ -104,7 +104,7 @@ def test_a_slice_that_was_cut_refuses_the_series(tmp_path, cut):
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
 def test_a_compressed_slice_that_is_garbage_refuses_the_series(tmp_path, syntax):
-    datasets = made()
+    datasets = example()
     bad = with_syntax(datasets[4], syntax)
     bad.PixelData = encapsulate([b"\xff\xd8\xff\xf7" + bytes(40)])
     bad["PixelData"].VR = "OB"
@@ -116,7 +116,7 @@ def test_a_compressed_slice_that_is_garbage_refuses_the_series(tmp_path, syntax)
 def test_the_end_of_a_jpeg_image_is_asked_for(tmp_path):
     from medseg.formats.dicom_pixels import _check_end_marks
 
-    whole = with_syntax(made()[0], JPEGLSLossless)
+    whole = with_syntax(example()[0], JPEGLSLossless)
     whole.PixelData = encapsulate([b"\xff\xd8 image \xff\xd9"])
     _check_end_marks(whole)
     whole.PixelData = encapsulate([b"\xff\xd8 image with no end mark"])
@@ -125,12 +125,12 @@ def test_the_end_of_a_jpeg_image_is_asked_for(tmp_path):
 
 
 def test_a_matrix_that_the_pixels_do_not_fill_is_refused(tmp_path):
-    dicom_series.write(tmp_path, made(Rows=7))
+    dicom_series.write(tmp_path, example(Rows=7))
     with pytest.raises(UnreadableFileError):
         volume(tmp_path)
 
 
 def test_values_beyond_float_are_refused(tmp_path):
-    dicom_series.write(tmp_path, made(RescaleSlope="1e38"))
+    dicom_series.write(tmp_path, example(RescaleSlope="1e38"))
     with pytest.raises(InvalidVoxelsError):
         volume(tmp_path)

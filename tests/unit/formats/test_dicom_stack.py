@@ -19,28 +19,7 @@ from medseg.errors import (
 from medseg.formats.dicom import group, read_file
 from medseg.formats.dicom_stack import Stack, stack
 from tests import dicom_series
-
-SHAPE = (6, 5, 9)
-AFFINE = np.array(
-    [[-1.5, 0.0, 0.4, 40.0], [0.0, -1.9, 1.2, -20.0], [0.0, 0.0, 3.0, 110.0], [0, 0, 0, 1]]
-)
-
-
-def oblique() -> Geometry:
-    """Right-handed, three spacings, perpendicular axes none of which is one of the world's."""
-    rotation, _ = np.linalg.qr(AFFINE[:3, :3])
-    rotation[:, 2] = np.cross(rotation[:, 0], rotation[:, 1])
-    affine = AFFINE.copy()
-    affine[:3, :3] = rotation * (1.5, 1.9, 3.25)
-    return Geometry(SHAPE, affine)
-
-
-GRID = oblique()
-STORED = np.random.default_rng(0).integers(-1000, 3000, SHAPE).astype(np.int16)
-
-
-def made(modality: str = "CT", **tags: object) -> list[Dataset]:
-    return dicom_series.slices(GRID, STORED, modality, **tags)
+from tests.dicom_series import GRID, example
 
 
 def stacked(tmp_path, datasets: list[Dataset]) -> Stack:
@@ -60,17 +39,17 @@ def moved(dataset: Dataset, along_mm: float = 0.0, sideways_mm: float = 0.0) -> 
 
 
 def test_a_whole_series_is_accepted_without_a_doubt(tmp_path):
-    found = stacked(tmp_path, made())
+    found = stacked(tmp_path, example())
     assert found.flags == ()
     assert found.scale.unit is IntensityUnit.HU
     assert found.geometry.matches(GRID)
-    assert len(found.references) == SHAPE[2]
+    assert len(found.references) == GRID.shape[2]
     assert [reference.instance_number for reference in found.references] == list(range(1, 10))
 
 
 def test_a_missing_slice_is_a_gap_wherever_it_is(tmp_path):
-    for k in range(1, SHAPE[2] - 1):
-        datasets = made()
+    for k in range(1, GRID.shape[2] - 1):
+        datasets = example()
         del datasets[k]
         with pytest.raises(InconsistentSeriesError, match=r"gap of 6\.50 mm"):
             stacked(tmp_path / str(k), datasets)
@@ -78,20 +57,19 @@ def test_a_missing_slice_is_a_gap_wherever_it_is(tmp_path):
 
 @pytest.mark.parametrize(("jitter", "codes"), [(0.01, []), (0.07, ["uneven-spacing"])])
 def test_small_unevenness_passes_and_is_flagged(tmp_path, jitter, codes):
-    datasets = made()
+    datasets = example()
     moved(datasets[4], along_mm=jitter)
     assert [flag.code for flag in stacked(tmp_path, datasets).flags] == codes
 
 
 def test_unevenness_above_five_percent_is_refused(tmp_path):
-    datasets = made()
+    datasets = example()
     moved(datasets[4], along_mm=0.18)
     with pytest.raises(InconsistentSeriesError, match="gap"):
         stacked(tmp_path, datasets)
 
 
 def test_gaps_that_grow_are_refused_even_where_each_is_small(tmp_path):
-    datasets = made() + made()[:0]
     geometry = Geometry((6, 5, 60), GRID.affine)
     datasets = dicom_series.slices(geometry, np.zeros(geometry.shape, np.int16))
     for k, dataset in enumerate(datasets):
@@ -102,7 +80,7 @@ def test_gaps_that_grow_are_refused_even_where_each_is_small(tmp_path):
 
 @pytest.mark.parametrize("degrees", [0.3, 0.7, 14.0])
 def test_tilt_is_kept_exactly_where_it_is_small_and_refused_else(tmp_path, degrees):
-    datasets = made()
+    datasets = example()
     for k, dataset in enumerate(datasets):
         moved(dataset, sideways_mm=3.25 * k * np.tan(np.radians(degrees)))
     if degrees > 0.5:
@@ -117,21 +95,21 @@ def test_tilt_is_kept_exactly_where_it_is_small_and_refused_else(tmp_path, degre
 
 
 def test_a_slice_that_is_shifted_sideways_is_refused(tmp_path):
-    datasets = made()
+    datasets = example()
     moved(datasets[3], sideways_mm=0.6)
     with pytest.raises(InconsistentSeriesError, match="sideways"):
         stacked(tmp_path, datasets)
 
 
 def test_byte_identical_copies_are_left_out_and_flagged(tmp_path):
-    datasets = made()
+    datasets = example()
     found = stacked(tmp_path, [*datasets, datasets[2], datasets[2]])
     assert [flag.code for flag in found.flags] == ["duplicate-files"]
     assert found.geometry.matches(stacked(tmp_path / "b", datasets).geometry)
 
 
 def test_copies_are_told_without_instance_uids_too(tmp_path):
-    datasets = made(SOPInstanceUID="")
+    datasets = example(SOPInstanceUID="")
     for dataset in datasets:
         dataset.file_meta = dicom_series.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = dicom_series.ExplicitVRLittleEndian
@@ -148,8 +126,8 @@ def test_copies_are_told_without_instance_uids_too(tmp_path):
 
 
 def test_two_different_files_for_one_slice_are_refused(tmp_path):
-    datasets = made()
-    again = made()[2]
+    datasets = example()
+    again = example()[2]
     again.SOPInstanceUID = datasets[2].SOPInstanceUID
     again.SeriesInstanceUID = datasets[2].SeriesInstanceUID
     again.FrameOfReferenceUID = datasets[2].FrameOfReferenceUID
@@ -159,8 +137,8 @@ def test_two_different_files_for_one_slice_are_refused(tmp_path):
 
 
 def test_several_time_points_are_refused(tmp_path):
-    datasets = made("MR")
-    for dataset in made("MR"):
+    datasets = example("MR")
+    for dataset in example("MR"):
         dataset.SeriesInstanceUID = datasets[0].SeriesInstanceUID
         dataset.FrameOfReferenceUID = datasets[0].FrameOfReferenceUID
         datasets.append(dataset)
@@ -182,7 +160,7 @@ def test_several_time_points_are_refused(tmp_path):
     ],
 )
 def test_slices_of_two_kinds_are_refused(tmp_path, name, value, word):
-    datasets = made()
+    datasets = example()
     setattr(datasets[5], name, value)
     with pytest.raises(InconsistentSeriesError, match=word):
         stacked(tmp_path, datasets)
@@ -209,7 +187,7 @@ def test_slices_of_two_kinds_are_refused(tmp_path, name, value, word):
     ],
 )
 def test_one_slice_that_cannot_be_used_refuses_the_series(tmp_path, name, value, error):
-    datasets = made()
+    datasets = example()
     if value is None:
         delattr(datasets[5], name)
     else:
@@ -225,22 +203,22 @@ def test_one_slice_that_cannot_be_used_refuses_the_series(tmp_path, name, value,
 def test_directions_that_are_not_perpendicular_are_no_orientation(tmp_path):
     cosines = ["1", "0", "0", "0.2", "0.979796", "0"]
     with pytest.raises(MissingGeometryError, match="perpendicular"):
-        stacked(tmp_path, made(ImageOrientationPatient=cosines))
+        stacked(tmp_path, example(ImageOrientationPatient=cosines))
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_fewer_than_three_slices_are_no_volume(tmp_path, count):
     with pytest.raises(UnsupportedImageError, match="fewer than 3"):
-        stacked(tmp_path, made()[:count])
+        stacked(tmp_path, example()[:count])
 
 
 def test_more_voxels_than_a_scanner_makes_are_refused_unread(tmp_path):
     with pytest.raises(UnsupportedImageError, match="claims"):
-        stacked(tmp_path, made(Rows=60000, Columns=60000))
+        stacked(tmp_path, example(Rows=60000, Columns=60000))
 
 
 def test_a_localizer_is_refused_and_does_not_spoil_the_slices_beside_it(tmp_path):
-    datasets = made()
+    datasets = example()
     datasets[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     dicom_series.write(tmp_path, datasets)
     parts = group(read_file(path) for path in tmp_path.iterdir())
@@ -262,11 +240,11 @@ def test_a_localizer_is_refused_and_does_not_spoil_the_slices_beside_it(tmp_path
     ],
 )
 def test_a_unit_is_what_the_tags_prove(tmp_path, modality, tags, unit):
-    assert stacked(tmp_path, made(modality, **tags)).scale.unit is unit
+    assert stacked(tmp_path, example(modality, **tags)).scale.unit is unit
 
 
 def test_burned_in_text_is_flagged(tmp_path):
-    flags = stacked(tmp_path, made(BurnedInAnnotation="YES")).flags
+    flags = stacked(tmp_path, example(BurnedInAnnotation="YES")).flags
     assert [flag.code for flag in flags] == ["burned-in-annotation"]
 
 

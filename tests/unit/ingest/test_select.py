@@ -1,0 +1,172 @@
+"""A series is chosen for a reason, or not at all."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.config import Protocol
+from medseg.core.volume import IntensityUnit
+from medseg.errors import (
+    InconsistentSeriesError,
+    NoImageError,
+    SeriesChoiceError,
+    SourceNotFoundError,
+    UnitError,
+)
+from medseg.ingest.select import choose_protocol, read_study
+from tests import dicom_series
+from tests.dicom_series import GRID, STORED, example
+
+PET = {"modality": "PT", "unit": "SUV"}
+CT = {"modality": "CT", "unit": "HU"}
+
+
+def protocol(name: str = "pet-ct", **roles: dict[str, object]) -> Protocol:
+    return Protocol.model_validate(
+        {
+            "name": name,
+            "title": "A test",
+            "description": "For tests.",
+            "roles": roles or {"pet": PET, "ct": {**CT, "required": False}},
+            "segment": {"model": "none"},
+            "report": {"window": [0, 10]},
+        }
+    )
+
+
+def pet(**tags: object) -> list:
+    return example("PT", **{"Units": "GML", "FrameOfReferenceUID": "2.25.9", **tags})
+
+
+def ct(**tags: object) -> list:
+    return example("CT", **{"SeriesNumber": 2, "FrameOfReferenceUID": "2.25.9", **tags})
+
+
+def nifti(path) -> None:
+    nib.save(nib.Nifti1Image(STORED, GRID.affine), path)
+
+
+def test_roles_are_filled_by_modality_and_unit_and_say_why(tmp_path):
+    dicom_series.write(tmp_path, [*ct(), *pet()])
+    study = read_study(tmp_path, protocol(), {})
+    assert {role: series.modality for role, series in study.series.items()} == {
+        "pet": "PT",
+        "ct": "CT",
+    }
+    assert np.array_equal(study.series["pet"].volume.data, STORED)
+    assert study.choice["pet"] == "pet: series 2 is the only PT in SUV among 2 series."
+    assert len(study.series["pet"].slices) == GRID.shape[2]
+    assert study.series["pet"].digest != study.series["ct"].digest
+    assert all("CANARY" not in reason for reason in study.choice.values())
+
+
+def test_an_optional_role_may_stay_empty_and_a_required_one_may_not(tmp_path):
+    dicom_series.write(tmp_path, pet())
+    study = read_study(tmp_path, protocol(), {})
+    assert set(study.series) == {"pet"}
+    assert "no series fits" in study.choice["ct"]
+    with pytest.raises(SeriesChoiceError, match=r"role ct .*series 1 \(PT, 6 x 5 x 9\)"):
+        read_study(tmp_path, protocol(pet=PET, ct=CT), {})
+
+
+def test_two_equals_are_listed_and_the_user_may_choose(tmp_path):
+    dicom_series.write(tmp_path / "a", pet(SeriesNumber=1))
+    dicom_series.write(tmp_path / "b", pet(SeriesNumber=2, RescaleSlope="2"))
+    with pytest.raises(SeriesChoiceError) as caught:
+        read_study(tmp_path, protocol(), {})
+    assert "series 1 (PT, 6 x 5 x 9), series 2 (PT, 6 x 5 x 9)" in caught.value.problem
+    assert "--series pet=PATH" in caught.value.remedy
+    study = read_study(tmp_path, protocol(), {"pet": tmp_path / "b"})
+    assert np.array_equal(study.series["pet"].volume.data, STORED * 2.0)
+    assert str(tmp_path) not in study.choice["pet"]
+
+
+def test_a_role_that_the_protocol_does_not_have_is_refused(tmp_path):
+    dicom_series.write(tmp_path, pet())
+    with pytest.raises(SeriesChoiceError, match="flair"):
+        read_study(tmp_path, protocol(), {"flair": tmp_path})
+
+
+def test_a_pet_without_suv_is_refused_where_suv_is_needed(tmp_path):
+    dicom_series.write(tmp_path, pet(Units="BQML"))
+    with pytest.raises(UnitError, match="no SUV"):
+        read_study(tmp_path, protocol(), {})
+    activity = protocol(pet={"modality": "PT", "unit": "Bq/mL"})
+    assert read_study(tmp_path, activity, {}).series["pet"].volume.unit is IntensityUnit.BQML
+
+
+def test_the_reason_why_the_only_candidate_was_refused_is_what_the_user_reads(tmp_path):
+    dicom_series.write(tmp_path, [*ct(), *(one for k, one in enumerate(pet()) if k != 4)])
+    with pytest.raises(InconsistentSeriesError, match=r"^Series 2: the series has a gap"):
+        read_study(tmp_path, protocol(), {})
+
+
+def test_an_optional_series_in_another_frame_of_reference_is_left_out(tmp_path):
+    dicom_series.write(tmp_path, [*pet(), *ct(FrameOfReferenceUID="2.25.10")])
+    study = read_study(tmp_path, protocol(), {})
+    assert set(study.series) == {"pet"}
+    assert "another frame of reference" in study.choice["ct"]
+    with pytest.raises(SeriesChoiceError, match="another frame"):
+        read_study(tmp_path, protocol(pet=PET, ct=CT), {})
+
+
+def test_of_two_the_one_in_the_frame_of_the_main_series_is_taken(tmp_path):
+    other = ct(SeriesNumber=1, FrameOfReferenceUID="2.25.10", RescaleIntercept="5")
+    dicom_series.write(tmp_path, [*pet(SeriesNumber=3), *other, *ct()])
+    study = read_study(tmp_path, protocol(), {})
+    assert study.series["ct"].number == 2
+
+
+def test_one_nifti_file_is_the_main_series_and_its_unit_is_a_doubt(tmp_path):
+    nifti(tmp_path / "a.nii.gz")
+    for source in (tmp_path, tmp_path / "a.nii.gz"):
+        series = read_study(source, protocol(), {}).series["pet"]
+        assert series.volume.unit is IntensityUnit.SUV
+        assert series.modality is None
+        assert [flag.code for flag in series.flags] == ["unit-assumed"]
+
+
+def test_two_nifti_files_must_be_given_their_roles(tmp_path):
+    nifti(tmp_path / "a.nii.gz")
+    nifti(tmp_path / "b.nii.gz")
+    with pytest.raises(SeriesChoiceError):
+        read_study(tmp_path, protocol(), {})
+    given = {"pet": tmp_path / "a.nii.gz", "ct": tmp_path / "b.nii.gz"}
+    study = read_study(tmp_path, protocol(), given)
+    assert study.series["ct"].volume.unit is IntensityUnit.HU
+
+
+def test_a_nifti_file_beside_dicom_is_no_candidate(tmp_path):
+    dicom_series.write(tmp_path, ct())
+    nifti(tmp_path / "mask.nii.gz")
+    with pytest.raises(SeriesChoiceError):
+        read_study(tmp_path, protocol(), {})
+
+
+def test_nothing_there_is_said_so(tmp_path):
+    with pytest.raises(NoImageError):
+        read_study(tmp_path, protocol(), {})
+    with pytest.raises(SourceNotFoundError):
+        read_study(tmp_path / "missing", protocol(), {})
+
+
+def test_a_protocol_is_chosen_by_what_the_study_holds(tmp_path):
+    pet_only, ct_only = protocol("pet", pet=PET), protocol("ct", ct=CT)
+    dicom_series.write(tmp_path / "pet", pet())
+    chosen, why = choose_protocol(tmp_path / "pet", [ct_only, pet_only])
+    assert chosen.name == "pet"
+    assert why == "pet: it is the only one whose roles the study can fill."
+    dicom_series.write(tmp_path / "both", [*pet(), *ct()])
+    chosen, why = choose_protocol(tmp_path / "both", [ct_only, pet_only, protocol("pet-ct")])
+    assert chosen.name == "pet-ct"
+    assert "most series" in why
+    with pytest.raises(SeriesChoiceError, match="ct, pet"):
+        choose_protocol(tmp_path / "both", [ct_only, pet_only])
+
+
+def test_no_protocol_is_chosen_for_a_study_that_fits_none(tmp_path):
+    dicom_series.write(tmp_path, example("MR"))
+    with pytest.raises(SeriesChoiceError, match="MR"):
+        choose_protocol(tmp_path, [protocol("pet", pet=PET), protocol("ct", ct=CT)])
+    with pytest.raises(SeriesChoiceError, match="role pet"):
+        choose_protocol(tmp_path, [protocol("pet", pet=PET)])
