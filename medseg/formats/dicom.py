@@ -138,7 +138,7 @@ def read_file(path: Path) -> DicomFile | None:
                 raise MalformedValueError
             return found
     except (OSError, *PARSING_FAULTS) as error:
-        if isinstance(error, OSError) or start[128:132] == b"DICM":
+        if isinstance(error, OSError) or _is_marked(start):
             raise _unreadable() from None
         return None
 
@@ -188,9 +188,14 @@ def _unreadable() -> UnreadableFileError:
     )
 
 
+def _is_marked(start: bytes) -> bool:
+    """Whether the preamble ends as it must, or what follows it begins so: the mark is damaged."""
+    return start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0"
+
+
 def _looks_like_dicom(start: bytes) -> bool:
     """By its mark, or without one by a first element of group 0002 or 0008."""
-    if start[128:132] == b"DICM":
+    if _is_marked(start):
         return True
     little = start[:1] in (b"\x02", b"\x08") and start[1:2] == b"\0" and start[3:4] == b"\0"
     big = start[:2] == b"\0\x08" and start[2:3] == b"\0"

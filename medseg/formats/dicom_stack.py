@@ -109,7 +109,7 @@ def stack(files: Sequence[DicomFile]) -> Stack:
         )
     ordered, geometry, spacing_flags = _grid(slices)
     scale = _scale(files)
-    flags = (*flags, *spacing_flags, *scale.flags, *_doubts(files))
+    flags = (*flags, *spacing_flags, *scale.flags, *_doubts(slices))
     return Stack(tuple(ordered), geometry, scale, flags)
 
 
@@ -337,9 +337,17 @@ def _scale(files: Sequence[DicomFile]) -> PetScale:
     return PetScale(1.0, IntensityUnit.ARBITRARY, (flag,))
 
 
-def _doubts(files: Sequence[DicomFile]) -> tuple[QualityFlag, ...]:
+def _doubts(slices: Sequence[Slice]) -> tuple[QualityFlag, ...]:
     """What a reader should know of the source."""
     flags = []
+    files = [one.file for one in slices]
+    stated = max((file.pet.slice_count or 0 for file in files if file.pet), default=0)
+    if stated > len(slices):
+        message = (
+            f"The series says that it has {stated:.0f} slices, and {len(slices)} are here: the "
+            "ends of the volume may be missing."
+        )
+        flags.append(QualityFlag("fewer-slices", message))
     if any(file.is_burned_in for file in files):
         message = "Text is burned into the images; it may be measured and may name the patient."
         flags.append(QualityFlag("burned-in-annotation", message))

@@ -41,7 +41,7 @@ LATE_START = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class PetTags:
-    """What a PET slice says of its intensities; None or empty where it does not say it."""
+    """What a PET slice says of its intensities and its series; None or empty where it does not."""
 
     units: str
     suv_type: str
@@ -57,6 +57,7 @@ class PetTags:
     weight_kg: float | None
     philips_suv: float | None
     philips_activity: float | None
+    slice_count: float | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def pet_tags(dataset: Dataset) -> PetTags:
         weight_kg=_number(dataset, "PatientWeight", WEIGHT_RANGE_KG),
         philips_suv=_private_number(dataset, 0x00),
         philips_activity=_private_number(dataset, 0x09),
+        slice_count=_number(dataset, "NumberOfSlices", (1, 1e6)),
     )
 
 

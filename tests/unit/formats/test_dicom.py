@@ -65,6 +65,15 @@ def test_a_file_cut_in_its_header_is_damaged_and_not_junk(tmp_path):
             read_file(tmp_path / "cut")
 
 
+def test_a_damaged_mark_makes_no_slice_vanish(tmp_path):
+    dicom_series.write(tmp_path, [one()])
+    content = bytearray((tmp_path / "file0").read_bytes())
+    content[130] = 0
+    (tmp_path / "file0").write_bytes(bytes(content))
+    with pytest.raises(UnreadableFileError):
+        read_file(tmp_path / "file0")
+
+
 def test_a_file_cut_after_its_series_uid_is_a_damaged_slice_of_it(tmp_path):
     dicom_series.write(tmp_path, example())
     content = (tmp_path / "file4").read_bytes()

@@ -243,6 +243,13 @@ def test_a_unit_is_what_the_tags_prove(tmp_path, modality, tags, unit):
     assert stacked(tmp_path, example(modality, **tags)).scale.unit is unit
 
 
+def test_a_pet_that_lost_its_ends_is_flagged(tmp_path):
+    datasets = example("PT", Units="GML", NumberOfSlices=GRID.shape[2])
+    assert stacked(tmp_path / "whole", datasets).flags == ()
+    flags = stacked(tmp_path / "cut", datasets[:-2]).flags
+    assert [flag.code for flag in flags] == ["fewer-slices"]
+
+
 def test_burned_in_text_is_flagged(tmp_path):
     flags = stacked(tmp_path, example(BurnedInAnnotation="YES")).flags
     assert [flag.code for flag in flags] == ["burned-in-annotation"]
