@@ -30,6 +30,7 @@ def save(path: Path, state: Mapping[str, Tensor]) -> str:
         for name, tensor in state.items()
     }
     save_file(halved, path)
+    path.chmod(0o644)  # safetensors gives it to its owner alone
     return digest(path)
 
 

@@ -80,9 +80,9 @@ def draw(sources: Sources, settings: TrainingSettings, rng: np.random.Generator)
 
 
 def case_view(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
-    """A case around a voxel of its lesion; half of them inside another body instead of air.
+    """A case around a voxel of its lesion; a third of them inside another body instead of air.
 
-    Without the body, the edge of the image would give away that a tumour is 5 cm inside of it.
+    Without the body, the edge of the image would always give away that a tumour is 5 cm inside.
     """
     case = sources.cases[int(rng.integers(len(sources.cases)))]
     lesion = case.lesions[int(rng.integers(len(case.lesions)))]
@@ -90,7 +90,7 @@ def case_view(sources: Sources, settings: TrainingSettings, rng: np.random.Gener
     centre = case.geometry.to_world(places[rng.integers(len(places))])
     to_source = placement(centre, settings, rng)
     scene = view(case, settings.crop, settings.input.spacing_mm, to_source)
-    if not sources.bodies or rng.random() < 0.5:
+    if not sources.bodies or rng.random() < 2 / 3:
         return scene
     around = body_view(sources.bodies, settings, rng)
     if around.placed:
