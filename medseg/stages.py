@@ -76,10 +76,16 @@ def line(
     progress: Progress = silent,
 ) -> None:
     """Run every stage in a staging folder. Arguments as in `delineate`."""
+    progress("ingest", 0)
     chosen = ingest(source, work, protocol, series or {})
+    progress("ingest", 1)
     segment(work, chosen, progress)
+    progress("measure", 0)
     measure(work, chosen)
+    progress("measure", 1)
+    progress("report", 0)
     report(work, chosen)
+    progress("report", 1)
 
 
 def demo(run: Path, seed: int = 0, progress: Progress = silent) -> str:
