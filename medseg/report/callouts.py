@@ -28,12 +28,13 @@ class Target:
     right: tuple[float, float]
 
 
-def callouts(art: drawing.Canvas, targets: Sequence[Target]) -> int:
+def callouts(art: drawing.Canvas, targets: Sequence[Target], colour: str) -> int:
     """Write the numbers of the targets beside the picture.
 
     Args:
         art: A drawing with a margin of `MARGIN` at both sides.
         targets: The most important first: where room is short, the last ones get no number.
+        colour: Of the lines.
 
     Returns:
         How many got one.
@@ -49,7 +50,7 @@ def callouts(art: drawing.Canvas, targets: Sequence[Target]) -> int:
         ordered = sorted(at_side, key=lambda target: getattr(target, side)[1])
         wanted = [getattr(target, side)[1] for target in ordered]
         for target, y in zip(ordered, spread(wanted, art.top, art.top + art.height), strict=True):
-            _callout(art, target, side, y)
+            _callout(art, target, side, y, colour)
     return len(numbered)
 
 
@@ -69,7 +70,7 @@ def spread(wanted: Sequence[float], low: float, high: float) -> list[float]:
     return heights
 
 
-def _callout(art: drawing.Canvas, target: Target, side: str, y: float) -> None:
+def _callout(art: drawing.Canvas, target: Target, side: str, y: float, colour: str) -> None:
     """One number and its line."""
     if side == "left":
         edge, at, anchor, text_x = art.left, target.left, "end", art.left - 9
@@ -77,5 +78,5 @@ def _callout(art: drawing.Canvas, target: Target, side: str, y: float) -> None:
         edge = art.left + art.width
         at, anchor, text_x = target.right, "start", edge + 9
     start = edge - 6 if side == "left" else edge + 6
-    drawing.leader(art, ((start, y), (edge, y), at))
+    drawing.leader(art, ((start, y), (edge, y), at), colour)
     drawing.write(art, target.text, (text_x, y + 4.5), anchor=anchor, bold=True)

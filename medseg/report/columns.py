@@ -77,7 +77,7 @@ def _intensities(rows: Sequence[Measurement]) -> tuple[Column, ...]:
     said = "arbitrary unit" if unit == IntensityUnit.ARBITRARY else unit
     return (
         _column("Mean", said, 1, mean),
-        _column("Standard deviation", said, 1, [row.intensity_std for row in rows]),
+        _column("SD", said, 1, [row.intensity_std for row in rows]),
         _column("Maximum", said, 1, highest),
     )
 

@@ -11,11 +11,12 @@ from medseg.core.report import Picture
 from medseg.report import drawing, planes, sampling
 from medseg.report.scene import Extent, Scene
 
-LEAST_VIEW_MM = 120.0
-"""Least width of a picture: enough of the surroundings to know the place."""
+TINY_VIEW_MM, LEAST_VIEW_MM = 80.0, 120.0
+"""Width of the pictures of tiny lesions, which need magnification, and least width for others:
+enough of the surroundings to know the place."""
 
-VIEW_SHARE = 1.4
-"""How much wider than a large lesion its pictures are."""
+TINY_VIEW_SHARE, VIEW_SHARE = 8.0, 1.4
+"""How much wider than a tiny and than a large lesion its pictures are."""
 
 WIDTH = 300.0
 """Width of a picture in units of its drawing."""
@@ -29,6 +30,10 @@ PIXELS_A_VOXEL = 8
 MOST_MASK_PIXELS = 400
 """Of a mask across what is sampled of it, so that a step is below what a reader can see."""
 
+FULL_LINES, LEAST_LINES = 70.0, 0.5
+"""Size of a lesion in the drawing from which on lines have their full width, and the least share
+of it."""
+
 Shapes = list[sampling.Outline]
 
 
@@ -40,18 +45,22 @@ def lesion_pictures(shown: Scene) -> list[tuple[Picture, ...]]:
 
 
 def _pictures(shown: Scene, row: Measurement, reach: Extent) -> tuple[Picture, ...]:
-    view_mm = max(LEAST_VIEW_MM, float(np.ceil(reach.size_mm.max() * VIEW_SHARE / 10) * 10))
+    """Axial in the slice of the diameters, the others through the middle of the lesion."""
+    side_mm = _view_mm(row.max_diameter_3d_mm)
+    view_mm = (side_mm, side_mm)
     in_slice = np.mean(row.longest_axial_diameter_ends_mm, axis=0)
-    through: dict[planes.PlaneName, NDArray[np.float64]] = {
-        "axial": in_slice,
-        "coronal": reach.inside_mm,
-        "sagittal": reach.inside_mm,
-    }
-    pictures = []
-    for name, point in through.items():
-        plane = planes.plane(name, shown.axes, reach.centre_mm, (view_mm, view_mm))
-        pictures.append(_picture(shown, row, plane.through(point), reach))
-    return tuple(pictures)
+    three = (
+        planes.slice_plane(shown.volume.geometry, in_slice, view_mm),
+        planes.plane("coronal", reach.centre_mm, view_mm).through(reach.inside_mm),
+        planes.plane("sagittal", reach.centre_mm, view_mm).through(reach.inside_mm),
+    )
+    return tuple(_picture(shown, row, plane, reach) for plane in three)
+
+
+def _view_mm(size_mm: float) -> float:
+    """Width of the pictures of a lesion of that size, in whole cm."""
+    tiny = float(np.clip(size_mm * TINY_VIEW_SHARE, TINY_VIEW_MM, LEAST_VIEW_MM))
+    return float(np.ceil(max(tiny, size_mm * VIEW_SHARE) / 10) * 10)
 
 
 def _picture(shown: Scene, row: Measurement, plane: planes.Plane, reach: Extent) -> Picture:
@@ -66,9 +75,11 @@ def _picture(shown: Scene, row: Measurement, plane: planes.Plane, reach: Extent)
     for label, shapes in beside.items():
         drawing.outline(art, shapes, drawing.NEIGHBOUR_PEN, "neighbour", label)
     own = _own(shown, row, plane, reach)
-    drawing.outline(art, own, drawing.LESION_PEN, "lesion", row.instance)
+    fineness = _fineness(art, reach)
+    pen = drawing.finer(drawing.LESION_PEN, fineness)
+    drawing.outline(art, own, pen, "lesion", row.instance)
     if plane.name == "axial":
-        _diameters(art, row)
+        _diameters(art, row, fineness)
     for label, shapes in beside.items():
         _number_neighbour(art, label, shapes)
     drawing.letters(art, drawing.ink(shown.scale))
@@ -91,8 +102,9 @@ def _intensities(shown: Scene, plane: planes.Plane) -> NDArray[np.float32]:
 
 def _own(shown: Scene, row: Measurement, plane: planes.Plane, reach: Extent) -> Shapes:
     """The lesion's outlines in mm from the corner of the plane, sampled around it alone."""
-    margin_mm = 2 * min(shown.lesions.geometry.spacing_mm)
-    side_mm = float(reach.size_mm.max()) + margin_mm
+    diagonal_mm = float(np.linalg.norm(reach.size_mm))
+    # Nothing of a slice is further from the middle of its longest diameter than 0.87 of it.
+    side_mm = min(plane.size_mm[0], 1.75 * diagonal_mm + 2 * min(shown.lesions.geometry.spacing_mm))
     around = replace(plane, size_mm=(side_mm, side_mm))
     labels, pixel_mm = _labels(shown, around)
     offset = plane.to_picture(around.corner_mm)
@@ -121,11 +133,17 @@ def _labels(shown: Scene, plane: planes.Plane) -> tuple[NDArray[np.uint16], floa
     return labels[:, :, 0].astype(np.uint16), pixel_mm
 
 
-def _diameters(art: drawing.Canvas, row: Measurement) -> None:
+def _fineness(art: drawing.Canvas, reach: Extent) -> float:
+    """Share of a pen's width for a lesion so small that full lines would hide it."""
+    share: float = np.clip(reach.size_mm.max() * art.units_per_mm / FULL_LINES, LEAST_LINES, 1)
+    return float(share)
+
+
+def _diameters(art: drawing.Canvas, row: Measurement, fineness: float) -> None:
     longest = np.array(row.longest_axial_diameter_ends_mm)
     short = np.array(row.short_axis_ends_mm)
-    drawing.line(art, short, drawing.SHORT_PEN, "short-axis")
-    drawing.line(art, longest, drawing.LONGEST_PEN, "longest-diameter")
+    drawing.line(art, short, drawing.finer(drawing.SHORT_PEN, fineness), "short-axis")
+    drawing.line(art, longest, drawing.finer(drawing.LONGEST_PEN, fineness), "longest-diameter")
     sizes = f"{row.longest_axial_diameter_mm:.1f} × {row.short_axis_mm:.1f} mm"
     drawing.write(art, sizes, (art.left + art.width, art.top + art.height + 17.5), anchor="end")
 

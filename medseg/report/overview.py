@@ -11,8 +11,8 @@ from medseg.report import callouts, drawing, planes, sampling
 from medseg.report.projection import Projection, projections
 from medseg.report.scene import Extent, Scene
 
-MOST_SAMPLES = 96
-"""Samples along the longest side of the box around one lesion."""
+SAMPLES_A_VOXEL, MOST_SAMPLES = 4, 128
+"""Along the shortest side of a voxel, and along the longest side of the box around a lesion."""
 
 HEIGHT, WIDTH = 600.0, 400.0
 """Largest picture area, in units of the drawing; both pictures have one scale."""
@@ -53,11 +53,11 @@ def overview(shown: Scene, below_limit: Collection[int] = ()) -> tuple[Picture, 
 
 def _silhouettes(shown: Scene, row: Measurement, reach: Extent) -> tuple[Silhouette, Silhouette]:
     """Front and side of one lesion, sampled so finely that no voxel is missed."""
-    finest = min(shown.lesions.geometry.spacing_mm) / 2
+    finest = min(shown.lesions.geometry.spacing_mm) / SAMPLES_A_VOXEL
     pixel_mm = max(finest, float(reach.size_mm.max()) / MOST_SAMPLES)
     width, depth, height = (float(n) for n in (np.ceil(reach.size_mm / pixel_mm) + 2) * pixel_mm)
-    front = planes.plane("coronal", shown.axes, reach.centre_mm, (width, height))
-    side = planes.plane("sagittal", shown.axes, reach.centre_mm, (depth, height))
+    front = planes.plane("coronal", reach.centre_mm, (width, height))
+    side = planes.plane("sagittal", reach.centre_mm, (depth, height))
     labels = sampling.sample(
         shown.lesions.labels,
         shown.lesions.geometry,
@@ -89,13 +89,13 @@ def _picture(
     for label, silhouette in silhouettes.items():
         offset = plane.to_picture(silhouette.plane.corner_mm)
         shapes = [shape + offset for shape in silhouette.shapes]
-        pen = drawing.SMALL_LESION_PEN if label in below_limit else drawing.LESION_PEN
+        pen = drawing.SMALL_LESION_PEN if label in below_limit else drawing.OVERVIEW_PEN
         drawing.outline(art, shapes, pen, "lesion", label)
         points = art.units(np.concatenate(shapes))
         left, right = points[np.argmin(points[:, 0])], points[np.argmax(points[:, 0])]
         ends = ((float(left[0]), float(left[1])), (float(right[0]), float(right[1])))
         targets.append(callouts.Target(str(label), *ends))
-    numbered = callouts.callouts(art, targets)
+    numbered = callouts.callouts(art, targets, drawing.ink(projection.scale))
     drawing.letters(art, drawing.ink(projection.scale))
     drawing.scale_bar(art, art.top + art.height + 13)
     left_letter, right_letter, top, bottom = plane.letters

@@ -3,10 +3,10 @@
 The patient's right is on the left of axial and coronal pictures, anterior is on the left of
 sagittal ones and on top of axial ones, superior is on top of the others.
 
-Pictures follow the slices that were acquired: the axial picture lies in such a slice, so that the
-diameters measured there lie in it with their true lengths, as a PACS shows them. In that slice it
-is turned as upright as the slice allows. For slices that are not tilted these are the world's axes;
-for tilted ones the letters say so.
+Coronal and sagittal pictures lie along the world's axes, however the volume was acquired. Axial
+ones lie in an acquired slice, so that the diameters measured there lie in it with their true
+lengths, as a PACS shows them; in that slice they are turned as upright as it allows. For slices
+that are not tilted that is along the world's axes too; for tilted ones the letters say so.
 """
 
 import math
@@ -28,24 +28,11 @@ LETTER_SHARE = math.sin(math.radians(10))
 """A second letter names a tilt from 10 degrees on, less than which a PACS's user would overlook."""
 
 
-@dataclass(frozen=True, eq=False)
-class Axes:
-    """The three directions that pictures of one volume are spanned by, at right angles.
+LEFT, BACK, FEET = np.array([-1.0, 0, 0]), np.array([0, -1.0, 0]), np.array([0, 0, -1.0])
+"""Towards the patient's left, posterior and inferior."""
 
-    Attributes:
-        to_left: Nearest to the patient's left.
-        to_back: Nearest to posterior.
-        to_feet: Nearest to inferior; normal to the acquired axial slices.
-    """
-
-    to_left: Direction
-    to_back: Direction
-    to_feet: Direction
-
-    @property
-    def matrix(self) -> NDArray[np.float64]:
-        """(3, 3) the directions as rows: `matrix @ v` is how far v goes left, back and feet."""
-        return np.stack([self.to_left, self.to_back, self.to_feet])
+DIRECTIONS = np.stack([LEFT, BACK, FEET])
+"""(3, 3) `DIRECTIONS @ v` is how far v goes to the left, the back and the feet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,37 +106,33 @@ class Plane:
         return f"{coordinate(axis, float(self.centre_mm[axis]))} mm"
 
 
-def axes(geometry: Geometry) -> Axes:
-    """The directions of the pictures of a volume.
-
-    Args:
-        geometry: Its grid; oblique, left-handed, permuted or sheared.
-
-    Returns:
-        Axes whose axial plane is that of the grid's axial slices.
-    """
-    columns = geometry.affine[:3, :3]
-    first, second = (columns[:, axis] for axis in range(3) if axis != geometry.axial_axis)
-    normal = np.cross(first, second)
-    # A slice that is nearer to the vertical than to the horizontal still gets a side to look from.
-    to_feet = normal / np.linalg.norm(normal) * (-1 if normal[2] > 0 else 1)
-    left = np.array([-1.0, 0.0, 0.0])
-    to_left = left - to_feet * (left @ to_feet)
-    to_left /= np.linalg.norm(to_left)
-    return Axes(to_left=to_left, to_back=np.cross(to_left, to_feet), to_feet=to_feet)
-
-
-def plane(
-    name: PlaneName, directions: Axes, centre_mm: NDArray[np.float64], size_mm: tuple[float, float]
-) -> Plane:
-    """The rectangle of a size around a point, seen in radiological convention."""
-    left, back, feet = directions.to_left, directions.to_back, directions.to_feet
+def plane(name: PlaneName, centre_mm: NDArray[np.float64], size_mm: tuple[float, float]) -> Plane:
+    """The rectangle of a size around a point, along the world's axes."""
     across, down, normal = {
-        "axial": (left, back, -feet),
-        "coronal": (left, feet, back),
-        "sagittal": (back, feet, -left),
+        "axial": (LEFT, BACK, -FEET),
+        "coronal": (LEFT, FEET, BACK),
+        "sagittal": (BACK, FEET, -LEFT),
     }[name]
     return Plane(name, centre_mm, across, down, normal, size_mm)
+
+
+def slice_plane(
+    geometry: Geometry, centre_mm: NDArray[np.float64], size_mm: tuple[float, float]
+) -> Plane:
+    """The rectangle of a size around a point, in the direction of the axial slices of a grid.
+
+    Args:
+        geometry: The grid; oblique, left-handed, permuted or sheared.
+        centre_mm: A point of the slice.
+        size_mm: Width and height.
+    """
+    steps = geometry.affine[:3, :3]
+    first, second = (steps[:, axis] for axis in range(3) if axis != geometry.axial_axis)
+    normal = np.cross(first, second)
+    normal *= (1 if normal[2] >= 0 else -1) / np.linalg.norm(normal)
+    across = LEFT - normal * (LEFT @ normal)
+    across /= np.linalg.norm(across)
+    return Plane("axial", centre_mm, across, np.cross(normal, across), normal, size_mm)
 
 
 def letters(direction: Direction) -> str:

@@ -1,4 +1,4 @@
-"""The whole volume projected along the directions of its pictures."""
+"""The whole volume projected to the front and to the side."""
 
 from dataclasses import dataclass
 
@@ -50,16 +50,15 @@ def projections(shown: Scene) -> tuple[Projection, Projection]:
     Args:
         shown: Image and lesions; a lesion is never taken for air.
     """
-    directions = shown.axes.matrix
     geometry = shown.volume.geometry
-    along = geometry.corners_mm @ directions.T
-    half_voxel = np.abs(directions @ geometry.affine[:3, :3]).sum(axis=1) / 2
+    along = geometry.corners_mm @ planes.DIRECTIONS.T
+    half_voxel = np.abs(planes.DIRECTIONS @ geometry.affine[:3, :3]).sum(axis=1) / 2
     low, high = along.min(axis=0) - half_voxel, along.max(axis=0) + half_voxel
     coarsest = float(np.prod(high - low) / MOST_SAMPLES) ** (1 / 3)
     pixel_mm = max(min(geometry.spacing_mm), coarsest)
     size = np.ceil((high - low) / pixel_mm) * pixel_mm
     middle = low + size / 2
-    whole = planes.plane("coronal", shown.axes, middle @ directions, (size[0], size[2]))
+    whole = planes.plane("coronal", middle @ planes.DIRECTIONS, (size[0], size[2]))
     samples = sampling.sample(
         shown.volume.data,
         geometry,
@@ -67,35 +66,44 @@ def projections(shown: Scene) -> tuple[Projection, Projection]:
         interpolation="linear",
         outside=float(shown.volume.data.min()),
     )
-    front, side, scale = _project(samples, shown.scale)
-    words = PET_WORDS if scale.inverted else OTHER_WORDS
+    front, side = _project(samples, shown.scale)
+    words = PET_WORDS if shown.scale.inverted else OTHER_WORDS
     made = []
     names: tuple[planes.PlaneName, ...] = ("coronal", "sagittal")
     for name, values, axis in zip(names, (front, side), (0, 1), strict=True):
+        scale = _scale(values, shown.scale)
         first, last = _patient(values, scale, MARGIN_MM / pixel_mm)
         for reach in shown.extents:
-            edges = reach.centre_mm @ directions[axis] + reach.size_mm[axis] * np.array((-0.6, 0.6))
+            edges = reach.centre_mm @ planes.DIRECTIONS[axis] + reach.size_mm[axis] * np.array(
+                (-0.6, 0.6)
+            )
             lesion_first, lesion_last = (edges - low[axis]) / pixel_mm
             first, last = min(first, int(lesion_first)), max(last, int(lesion_last) + 1)
         first, last = max(first, 0), min(last, len(values))
         centre = middle.copy()
         centre[axis] = low[axis] + (first + last) / 2 * pixel_mm
         plane_size = ((last - first) * pixel_mm, float(size[2]))
-        plane = planes.plane(name, shown.axes, centre @ directions, plane_size)
+        plane = planes.plane(name, centre @ planes.DIRECTIONS, plane_size)
         made.append(Projection(plane, values[first:last], *words, scale))
     return made[0], made[1]
 
 
 def _project(
     samples: NDArray[np.float32], scale: sampling.GreyScale
-) -> tuple[NDArray[np.float32], NDArray[np.float32], sampling.GreyScale]:
-    """Front and side of (left, feet, back) samples, and their grey scale."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Front and side of (left, feet, back) samples, each (columns, rows)."""
     if scale.inverted:
-        return samples.max(axis=2), samples.max(axis=0).T, scale
-    front, side = samples.mean(axis=2), samples.mean(axis=0).T
-    black = float(front.min())
-    white = max(float(np.percentile(front, BRIGHTEST_PERCENTILE)), black + 1e-6)
-    return front, side, sampling.GreyScale(black, white, scale.unit)
+        return samples.max(axis=2), samples.max(axis=0).T
+    return samples.mean(axis=2), samples.mean(axis=0).T
+
+
+def _scale(values: NDArray[np.float32], scale: sampling.GreyScale) -> sampling.GreyScale:
+    """The window of the slices for a maximum; what fills the greys for a mean."""
+    if scale.inverted:
+        return scale
+    black = float(values.min())
+    white = max(float(np.percentile(values, BRIGHTEST_PERCENTILE)), black + 1e-6)
+    return sampling.GreyScale(black, white, scale.unit)
 
 
 def _patient(

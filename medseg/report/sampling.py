@@ -42,10 +42,11 @@ class GreyScale:
     def sentence(self) -> str:
         """What its reader has to know of it."""
         first, last = ("white", "black") if self.inverted else ("black", "white")
-        low, high = (
-            f"SUV {value:g}" if self.unit is IntensityUnit.SUV else f"{value:g} {self.unit}"
-            for value in (self.low, self.high)
-        )
+        before, after = {
+            IntensityUnit.SUV: ("SUV ", ""),
+            IntensityUnit.ARBITRARY: ("", ""),
+        }.get(self.unit, ("", f" {self.unit}"))
+        low, high = (f"{before}{value:g}{after}" for value in (self.low, self.high))
         return f"Grey scale: {first} is {low} or less, {last} is {high} or more."
 
     def levels(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -121,4 +122,4 @@ def outlines(mask: NDArray[np.bool_], pixel_mm: float) -> list[Outline]:
         the picture they stay open, because what they enclose goes on there.
     """
     found = find_contours(mask.astype(np.float64), 0.5)
-    return [(approximate_polygon(contour, tolerance=0.5) + 0.5) * pixel_mm for contour in found]
+    return [(approximate_polygon(contour, tolerance=0.36) + 0.5) * pixel_mm for contour in found]

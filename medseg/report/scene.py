@@ -10,17 +10,17 @@ from scipy.ndimage import find_objects
 from medseg.core.instances import InstanceMap
 from medseg.core.measurements import Measurement
 from medseg.core.volume import Volume
-from medseg.report import planes
+from medseg.report.planes import DIRECTIONS
 from medseg.report.sampling import GreyScale
 
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """How far a lesion reaches along the directions of the pictures.
+    """How far a lesion reaches.
 
     Attributes:
-        centre_mm: (3,) RAS+ middle of the box around it.
-        size_mm: (3,) sides of that box, along left, back and feet.
+        centre_mm: (3,) RAS+ middle of the box along the world's axes around it.
+        size_mm: (3,) sides of that box, towards left, back and feet.
         inside_mm: (3,) RAS+ centre of its voxel nearest to its centroid, so that a plane through
             it shows the lesion even where the centroid lies outside.
     """
@@ -40,7 +40,6 @@ class Scene:
         rows: The measurement of each lesion.
         extents: How far each lesion reaches.
         scale: How intensities become greys.
-        axes: The directions of the pictures.
     """
 
     volume: Volume
@@ -48,7 +47,6 @@ class Scene:
     rows: tuple[Measurement, ...]
     extents: tuple[Extent, ...]
     scale: GreyScale
-    axes: planes.Axes
 
 
 def scene(
@@ -70,23 +68,20 @@ def scene(
     """
     if not volume.geometry.matches(lesions.geometry):
         raise ValueError("the lesions lie on another grid than the image")
-    axes = planes.axes(volume.geometry)
     boxes = find_objects(lesions.labels)
-    extents = tuple(_extent(lesions, axes, row, boxes[row.instance - 1]) for row in rows)
+    extents = tuple(_extent(lesions, row, boxes[row.instance - 1]) for row in rows)
     scale = GreyScale(window[0], window[1], volume.unit)
-    return Scene(volume, lesions, tuple(rows), extents, scale, axes)
+    return Scene(volume, lesions, tuple(rows), extents, scale)
 
 
-def _extent(
-    lesions: InstanceMap, axes: planes.Axes, row: Measurement, box: tuple[slice, slice, slice]
-) -> Extent:
+def _extent(lesions: InstanceMap, row: Measurement, box: tuple[slice, slice, slice]) -> Extent:
     """How far one lesion reaches; the box holds all of it."""
     start = np.array([s.start for s in box])
     voxels = np.argwhere(lesions.labels[box] == row.instance) + start
     centres_mm = lesions.geometry.to_world(voxels)
-    along = centres_mm @ axes.matrix.T
-    half_voxel = np.abs(axes.matrix @ lesions.geometry.affine[:3, :3]).sum(axis=1) / 2
+    along = centres_mm @ DIRECTIONS.T
+    half_voxel = np.abs(DIRECTIONS @ lesions.geometry.affine[:3, :3]).sum(axis=1) / 2
     low, high = along.min(axis=0) - half_voxel, along.max(axis=0) + half_voxel
     centroid = np.array([row.centroid_r_mm, row.centroid_a_mm, row.centroid_s_mm])
     nearest = np.argmin(np.linalg.norm(centres_mm - centroid, axis=1))
-    return Extent((low + high) / 2 @ axes.matrix, high - low, centres_mm[nearest])
+    return Extent((low + high) / 2 @ DIRECTIONS, high - low, centres_mm[nearest])
