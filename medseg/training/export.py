@@ -20,6 +20,9 @@ from medseg.training.scores import score_cases, score_outside, score_pairs
 UNSEEN_PHANTOMS = (0, 101, 102)
 """Seeds that no run may learn from; 0 is the demo's."""
 
+PAIRS = 40
+"""Synthetic pairs that splitting is scored on."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,7 +71,9 @@ def measure(
         "pet_lesions/val": score_cases(model, val, segment),
         "phantom seed 0 (unseen)": score_cases(model, phantoms[:1], segment),
         "phantoms of seeds 101 and 102 (unseen)": score_cases(model, phantoms[1:], segment),
-        "touching pairs of val tumours (synthetic)": score_pairs(model, val, settings, segment),
+        "touching pairs of val tumours (synthetic)": score_pairs(
+            model, val, settings, segment, PAIRS
+        ),
     }
     if settings.whole_body is not None:
         only = settings.model_copy(update={"phantom_seeds": ()})

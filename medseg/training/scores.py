@@ -82,7 +82,7 @@ def score_pairs(
     cases: Sequence[Case],
     training: TrainingSettings,
     settings: SegmentSettings,
-    count: int = 40,
+    count: int,
 ) -> dict[str, float]:
     """How often two tumours that touch become two instances, each with the voxels that are its own.
 

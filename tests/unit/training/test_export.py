@@ -1,0 +1,84 @@
+import hashlib
+
+import pytest
+import torch
+import yaml
+
+from medseg.config import ModelCard, load_card, parse
+from medseg.core.prediction import ModelInput
+from medseg.core.volume import IntensityUnit, Volume
+from medseg.formats import nifti
+from medseg.segment.prepare import prepare
+from medseg.training import bodies, export
+from medseg.training.datasets import TrainingDataError
+from medseg.training.fit import begin
+
+
+@pytest.fixture
+def data(settings, case, tmp_path):
+    """Settings whose folders hold one ball each."""
+    for part in ("train", "val"):
+        folder = tmp_path / "data" / part
+        folder.mkdir(parents=True)
+        volume = Volume(case.image, case.geometry, IntensityUnit.SUV)
+        nifti.write_volume(folder / f"{part}_pet_suv.nii.gz", volume)
+        nifti.write_labels(folder / f"{part}_lesions.nii.gz", case.labels, case.geometry)
+    return settings.model_copy(update={"data": tmp_path / "data"})
+
+
+@pytest.fixture
+def exported(data, case, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "phantom_case", lambda _: case)
+    monkeypatch.setattr(export, "PAIRS", 2)
+    state = begin(data)
+    card = export.export(data, state, tmp_path)
+    return card, state, tmp_path
+
+
+def test_the_written_card_is_the_returned_one_and_names_the_weights_by_digest(exported):
+    card, _, folder = exported
+    written = yaml.safe_load((folder / "tiny.yaml").read_text(encoding="utf-8"))
+    assert parse(ModelCard, written) == card
+    assert card.sha256 == hashlib.sha256((folder / card.weights).read_bytes()).hexdigest()
+    assert load_card(str(folder / "tiny.yaml")) == card
+
+
+def test_every_score_is_there_and_those_on_training_data_say_so(exported):
+    card, *_ = exported
+    assert card.scores["pet_lesions/val"]["cases"] == 1
+    assert card.scores["phantom seed 0 (unseen)"]["lesions"] == 1
+    assert card.scores["touching pairs of val tumours (synthetic)"]["pairs"] == 2
+    assert not any("whole body" in name for name in card.scores)
+
+
+def test_the_running_mean_is_what_is_shipped(exported, case):
+    card, state, folder = exported
+    with torch.no_grad():
+        state.network.head.bias.fill_(7)
+    model = export.load_written(card, folder, card.sha256)
+    volume = Volume(case.image, case.geometry, IntensityUnit.SUV)
+    study: ModelInput = prepare({"pet": volume}, model.roles, model.spacing_mm)
+    assert model.predict(study).probabilities.max() < 0.9
+    assert model.network.head.bias[0].item() == pytest.approx(state.average["head.bias"][0].item())
+
+
+def test_a_run_that_learnt_from_the_demos_phantom_is_not_exported(settings, tmp_path):
+    spoiled = settings.model_copy(update={"phantom_seeds": (0, 1)})
+    with pytest.raises(ValueError, match="phantom"):
+        export.export(spoiled, begin(spoiled), tmp_path)
+
+
+def test_a_whole_body_of_a_patient_outside_train_is_refused(settings, case, tmp_path):
+    elsewhere = settings.model_copy(
+        update={"whole_body": tmp_path / "none.tar.xz", "whole_body_case": "CANARY"}
+    )
+    with pytest.raises(TrainingDataError, match="not in `train`") as caught:
+        bodies.read_bodies(elsewhere, (case,))
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_phantom_is_a_case_with_its_lesions_known():
+    case = bodies.phantom_case(3)
+    assert len(case.lesions) > 3
+    assert len({lesion.label for lesion in case.lesions}) == len(case.lesions)
+    assert case.image.shape == case.labels.shape
