@@ -110,6 +110,13 @@ class UNet(nn.Module):
         return logits
 
 
+def fix_statistics(network: nn.Module) -> None:
+    """Make the normalisation of a network in training use the statistics it has, unchanged."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eval()
+
+
 def build(settings: NetworkSettings, channels_in: int) -> UNet:
     """The network in the memory layout that CPUs convolve fastest."""
     network = UNet(settings, channels_in)
