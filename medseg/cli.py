@@ -207,6 +207,11 @@ def run(command: App) -> None:
     except MedsegError as error:
         print(f"{error.problem}\n{error.remedy}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe such as `| head` had enough; what Python would flush at exit goes
+        # nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted; nothing was left behind.", file=sys.stderr)
         sys.exit(130)
