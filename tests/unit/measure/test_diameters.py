@@ -33,8 +33,8 @@ def _ragged(draw):
     if draw(st.booleans()):
         affine[:3, :3] = affine[:3, :3] @ SHEAR
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shape = (rng.integers(1, 4), rng.integers(2, 5), rng.integers(1, 5))
-    mask = rng.random(shape) < draw(st.sampled_from((0.2, 0.5, 0.9)))
+    shape = (rng.integers(1, 8), rng.integers(2, 9), rng.integers(1, 5))
+    mask = rng.random(shape) < draw(st.sampled_from((0.1, 0.3, 0.8)))
     mask[tuple(rng.integers(0, shape))] = True
     return mask, Geometry(shape, affine)
 
@@ -180,10 +180,31 @@ def test_the_lowest_of_equal_slices_is_named():
     assert axial_diameters(mask, _geometry((2.0, 3.0, 4.5), mask.shape)).axial == 1
 
 
+def test_the_slice_with_the_largest_box_need_not_have_the_longest_diameter():
+    """A cross of 5 x 5 pixels is 5.1 long, a square of 4 x 4 is 5.7."""
+    mask = np.zeros((5, 5, 2), bool)
+    mask[2, :, 0] = mask[:, 2, 0] = True
+    mask[:4, :4, 1] = True
+    found = axial_diameters(mask, _geometry((2.0, 2.0, 4.5), mask.shape))
+    assert found.axial == 1
+    assert found.longest.length_mm == pytest.approx(8 * 2**0.5)
+
+
+def test_on_a_sheared_grid_either_diagonal_of_a_box_may_be_the_longer():
+    """Steps (1, 0) and (-1/2, 1) mm: 4 x 4 pixels reach from (0, 4) to (4, 0), 4 (1.5, -1) mm."""
+    affine = np.array([[1, -0.5, 0, 3], [0, 1, 0, -8], [0, 0, 2, 5], [0, 0, 0, 1]])
+    mask = np.zeros((5, 4, 2), bool)
+    mask[:, 0, 0] = True
+    mask[:4, :, 1] = True
+    found = axial_diameters(mask, Geometry(mask.shape, affine))
+    assert found.axial == 1
+    assert found.longest.length_mm == pytest.approx(4 * np.hypot(1.5, 1))
+
+
 def test_many_corners_are_searched_in_parts(monkeypatch):
-    """The memory bound changes no diameter."""
-    rng = np.random.default_rng(3)
-    mask = rng.random((9, 11, 8)) < 0.5
+    """The memory bound changes no diameter; the ends of this spindle are not the first corners."""
+    steps = np.abs(np.indices((9, 31, 8)).T - (4, 15, 3)).T
+    mask = steps[0] * 3 + steps[1] + steps[2] * 4 <= 14
     geometry = _geometry((2.0, 3.0, 4.5), mask.shape)
     whole = axial_diameters(mask, geometry), max_diameter_3d(mask, geometry)
     monkeypatch.setattr(diameters, "DISTANCES_AT_ONCE", 100)
