@@ -87,7 +87,7 @@ def test_no_output_names_the_patient(flow_run: Path, command_run: Path) -> None:
 
 
 def test_prefects_database_does_not_name_the_patient(flow_run: Path) -> None:
-    url = PREFECT_API_DATABASE_CONNECTION_URL.value().get_secret_value()
+    url = PREFECT_API_DATABASE_CONNECTION_URL.value()
     path = Path(url.split("///")[-1])
     with sqlite3.connect(path) as database:
         dump = "\n".join(database.iterdump())
