@@ -12,6 +12,9 @@ from medseg.model.networks.unet import UNet
 from medseg.model.normalise import normalise
 from medseg.model.tiling import corners, weights
 
+NOTHING = -20.0
+"""Logit of a voxel of which no tile says anything, because there is only air."""
+
 
 @dataclass(frozen=True, eq=False)
 class TiledModel:
@@ -68,7 +71,9 @@ class TiledModel:
     def _logits(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
         """(outputs, I, J, K) means of what the tiles say, weighted by how central a voxel was."""
         shape, step = data.shape[1:], self.network.step
-        whole = [-(-n // step) * step for n in shape]
+        whole = [
+            max(2, -(-n // step)) * step for n in shape
+        ]  # two coarse voxels: one has no variance
         i, j, k = (min(t, n) for t, n in zip(self.card.input.tile, whole, strict=True))
         tile = (i, j, k)
         padded = np.pad(data, [(0, 0), *((0, w - n) for w, n in zip(whole, shape, strict=True))])
@@ -79,10 +84,12 @@ class TiledModel:
         places = corners(padded.shape[1:], tile, self.tile_overlap, step)
         for done, corner in enumerate(places, start=1):
             box = tuple(slice(c, c + t) for c, t in zip(corner, tile, strict=True))
-            total[(slice(None), *box)] += self._tile(padded[(slice(None), *box)]) * share
-            weight[box] += share
+            if padded[0][box].max() >= self.card.input.empty_below:
+                total[(slice(None), *box)] += self._tile(padded[(slice(None), *box)]) * share
+                weight[box] += share
             progress("predict", done / len(places))
-        total /= weight
+        total /= np.maximum(weight, np.finfo(np.float32).tiny)
+        total[:, weight == 0] = NOTHING
         return np.ascontiguousarray(total[(slice(None), *(slice(n) for n in shape))])
 
     def _tile(self, data: NDArray[np.float32]) -> NDArray[np.float32]:

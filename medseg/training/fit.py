@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medseg.config import ModelCard, TrainingSettings, plain
 from medseg.core.prediction import Progress, silent
-from medseg.model.networks.unet import build, fix_statistics
+from medseg.model.networks.unet import build
 from medseg.model.predict import TiledModel
 from medseg.training import checkpoint
 from medseg.training.bodies import read_bodies
@@ -93,8 +93,6 @@ def advance(state: State, settings: TrainingSettings, sources: Sources) -> float
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(state.step, settings)
     state.network.train()
-    if state.step >= settings.statistics_steps:
-        fix_statistics(state.network)
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
         logits = state.network(stack(batch, "data"))
     value = loss(logits, stack(batch, "mask"), stack(batch, "heatmap"), settings.heatmap_weight)

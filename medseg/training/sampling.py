@@ -9,10 +9,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medseg.config import TrainingSettings
-from medseg.formats.itk import resample
 from medseg.model.normalise import normalise
 from medseg.training.datasets import Case
-from medseg.training.synthesis import Scene, Tumour, add, beside, cut_out, grid, view
+from medseg.training.synthesis import Scene, Tumour, add, beside, cut_out, view
 from medseg.training.targets import centre_heatmap, sigma_mm
 
 TISSUE_SUV = 0.3
@@ -80,24 +79,20 @@ def draw(sources: Sources, settings: TrainingSettings, rng: np.random.Generator)
 
 
 def case_view(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
-    """A case around a voxel of its lesion; a third of them inside another body instead of air.
+    """A case with its lesion near the middle, and air where its image ends.
 
-    Without the body, the edge of the image would always give away that a tumour is 5 cm inside.
+    Nothing is painted into the air, and the lesion lies where the cases of `val` have it: experts
+    outline tissue of hardly any uptake too, which only the whole picture gives away. With lesions
+    anywhere in the crop, and other bodies around a third of the cases, Dice on the training cases
+    themselves was 0.68 after 1,000 steps.
     """
     case = sources.cases[int(rng.integers(len(sources.cases)))]
     lesion = case.lesions[int(rng.integers(len(case.lesions)))]
     places = np.argwhere(case.labels == lesion.label)
-    centre = case.geometry.to_world(places[rng.integers(len(places))])
-    to_source = placement(centre, settings, rng)
-    scene = view(case, settings.crop, settings.input.spacing_mm, to_source)
-    if not sources.bodies or rng.random() < 2 / 3:
-        return scene
-    around = body_view(sources.bodies, settings, rng)
-    if around.placed:
-        return scene
-    inside = _insideness(case, settings, to_source)
-    image = (inside * scene.image + (1 - inside) * around.image).astype(np.float32)
-    return replace(scene, image=image)
+    centre = case.geometry.to_world(places.mean(axis=0))
+    return view(
+        case, settings.crop, settings.input.spacing_mm, placement(centre, settings, rng, spread=0.1)
+    )
 
 
 def body_view(
@@ -147,7 +142,10 @@ def draw_tumour(
 
 
 def placement(
-    centre_mm: NDArray[np.float64], settings: TrainingSettings, rng: np.random.Generator
+    centre_mm: NDArray[np.float64],
+    settings: TrainingSettings,
+    rng: np.random.Generator,
+    spread: float = 0.25,
 ) -> NDArray[np.float64]:
     """A map from mm in the scene to a source: shifted, turned a little, scaled, mirrored or not.
 
@@ -155,15 +153,16 @@ def placement(
     right only, because no patient is upside down and organs to the left are as plausible mirrored.
 
     Args:
-        centre_mm: (3,) RAS+ position in the source that comes to lie in the scene's middle half.
+        centre_mm: (3,) RAS+ position in the source that comes to lie about the scene's middle.
         settings: Size of the scene.
         rng: Chance.
+        spread: How far from the middle at most, as a share of the scene's size.
 
     Returns:
         (4, 4) affine.
     """
     size_mm = np.array(settings.crop) * settings.input.spacing_mm
-    here_mm = size_mm * rng.uniform(0.25, 0.75, size=3)
+    here_mm = size_mm * rng.uniform(0.5 - spread, 0.5 + spread, size=3)
     turned = Rotation.from_euler("xyz", rng.uniform(-15, 15, size=3), degrees=True).as_matrix()
     mirror = np.diag([rng.choice((-1.0, 1.0)), 1.0, 1.0])
     to_source = np.eye(4)
@@ -198,17 +197,3 @@ def _corner_somewhere(
     chosen = int(rng.choice(choices)) if len(choices) else quiet.size // 2
     index = np.array(np.unravel_index(chosen, quiet.shape)) - np.array(tumour.mask.shape) // 2
     return (int(index[0]), int(index[1]), int(index[2]))
-
-
-def _insideness(
-    case: Case, settings: TrainingSettings, to_source: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """1 well inside the case's image, 0 outside, a ramp of two voxels between."""
-    ramps = [
-        np.clip(np.minimum(np.arange(n), np.arange(n)[::-1]) / 2, 0, 1) for n in case.image.shape
-    ]
-    ramp = np.minimum(np.minimum(ramps[0][:, None, None], ramps[1][:, None]), ramps[2])
-    target = grid(settings.crop, settings.input.spacing_mm, to_source)
-    return resample(
-        ramp.astype(np.float32), case.geometry, target, interpolation="linear", outside=0
-    )

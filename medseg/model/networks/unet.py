@@ -3,9 +3,10 @@
 At full resolution it has one convolution on the way in and one on the way out, because most of the
 time would go there and a PET resolves little more than the next level; below, residual units.
 Written in plain torch: importing `monai.networks` costs seconds and 130 MiB in every process that
-predicts, and its `UNet` has no full-resolution level. Normalisation is by batch statistics, which
-are constants when predicting, so what the network says of a voxel depends on the voxels around it
-and not on where a tile happens to end, and absolute uptake is kept. After He et al. 2016
+predicts, and its `UNet` has no full-resolution level. Each channel is normalised over the crop that
+the network sees (Ulyanov et al. 2016, arXiv 1607.08022), so it is used on tiles about as large as
+the crops it learnt from. Statistics of training batches, kept for prediction, were tried: 0.5
+against 0.6 Dice on `val` after the same 600 steps. After He et al. 2016
 (doi 10.1109/CVPR.2016.90) and Cicek et al. 2016 (doi 10.1007/978-3-319-46723-8_49).
 """
 
@@ -13,8 +14,32 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medseg.config import NetworkSettings
+
+
+class CropNorm(nn.Module):
+    """Each channel of each crop to mean 0 and variance 1, then scaled and shifted as learnt.
+
+    The same as `nn.InstanceNorm3d`, which leaves the memory layout that convolutions are fast in.
+
+    Args:
+        channels: Channels that come in and go out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, I, J, K) to the same."""
+        crops = [
+            functional.batch_norm(x[n : n + 1], None, None, self.weight, self.bias, training=True)
+            for n in range(len(x))
+        ]
+        return crops[0] if len(crops) == 1 else torch.cat(crops)
 
 
 class ResidualUnit(nn.Module):
@@ -29,9 +54,9 @@ class ResidualUnit(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
         super().__init__()
         self.first = nn.Conv3d(channels_in, channels, 3, stride, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm3d(channels)
+        self.first_norm = CropNorm(channels)
         self.second = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm3d(channels)
+        self.second_norm = CropNorm(channels)
         same = stride == 1 and channels_in == channels
         self.around: nn.Module = (
             nn.Identity() if same else nn.Conv3d(channels_in, channels, stride, stride)
@@ -55,7 +80,7 @@ class ConvolutionUnit(nn.Module):
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
         self.only = nn.Conv3d(channels_in, channels, 3, padding=1, bias=False)
-        self.only_norm = nn.BatchNorm3d(channels)
+        self.only_norm = CropNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, I, J, K) to (N, channels, I, J, K)."""
@@ -108,13 +133,6 @@ class UNet(nn.Module):
             x = merge(torch.cat([levels.pop(), up(x)], dim=1))
         logits: Tensor = self.head(x)
         return logits
-
-
-def fix_statistics(network: nn.Module) -> None:
-    """Make the normalisation of a network in training use the statistics it has, unchanged."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.eval()
 
 
 def build(settings: NetworkSettings, channels_in: int) -> UNet:

@@ -58,7 +58,6 @@ def settings() -> TrainingSettings:
         steps=4,
         batch=2,
         checkpoint_steps=2,
-        statistics_steps=3,
         precision="float32",
         threads=1,
         card=CardText(

@@ -11,7 +11,7 @@ from medseg.errors import ModelError
 from medseg.formats import nifti
 from medseg.training import checkpoint
 from medseg.training.datasets import make_case
-from medseg.training.fit import advance, begin, fit, learning_rate, run, stack
+from medseg.training.fit import fit, learning_rate, run, stack
 from medseg.training.sampling import Sources, sample
 
 
@@ -49,23 +49,6 @@ def test_another_seed_makes_another_network(settings, sources, val, tmp_path):
     one = run(settings, sources, val, tmp_path / "one", _nothing)
     other = run(settings.model_copy(update={"seed": 12}), sources, val, tmp_path / "b", _nothing)
     assert not torch.equal(one.average["head.weight"], other.average["head.weight"])
-
-
-def test_training_stops_measuring_batches_when_told_and_goes_on_learning(settings, sources):
-    state = begin(settings)
-    fixed = settings.model_copy(update={"statistics_steps": 1})
-
-    def advanced(name: str) -> torch.Tensor:
-        advance(state, fixed, sources)
-        return state.network.state_dict()[name].clone()
-
-    name = "down.1.first_norm.running_mean"
-    first, second, third = (advanced(name) for _ in range(3))
-    assert first.any()
-    assert torch.equal(first, second)
-    assert torch.equal(second, third)
-    weight = state.network.head.weight.detach().clone()
-    assert not torch.equal(advanced("head.weight"), weight)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(settings, sources, val, tmp_path):
