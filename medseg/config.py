@@ -138,6 +138,10 @@ class InputSettings(Settings):
     tile: tuple[int, int, int]
     """Voxels of a sliding-window tile along R, A and S."""
 
+    empty_below: float = Field(default=0, ge=0, le=1)
+    """A tile in which no voxel of the first channel, as normalised, reaches this is air: nothing is
+    predicted there. A network that normalises each tile would make structures of its noise."""
+
     @model_validator(mode="after")
     def _one_clip_for_each_role(self) -> "InputSettings":
         if len(self.clip) != len(self.roles):
@@ -239,11 +243,6 @@ class TrainingSettings(Settings):
 
     background_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the training crops drawn from whole bodies, where hot organs are no lesions."""
-
-    statistics_steps: int = Field(default=600, ge=0)
-    """Steps in which the normalisation measures its batches. From then on training uses what was
-    measured, as prediction does: a network that always sees the statistics of its batch learns to
-    lean on them, and loses when predicting (0.46 against 0.59 Dice on `val` at that step)."""
 
     checkpoint_steps: int = Field(default=250, gt=0)
     """Steps between two checkpoints, each followed by a validation."""
