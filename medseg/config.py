@@ -72,7 +72,14 @@ class ReportSettings(Settings):
     """Lesions below it are listed apart and not counted; nothing is deleted."""
 
     window: tuple[float, float]
-    """Intensities shown as black and as white, in the unit of the main role."""
+    """Intensities at the two ends of the grey scale, in the unit of the main role. The higher one
+    is white, and black for PET, which is read dark where it is hot."""
+
+    @model_validator(mode="after")
+    def _is_a_window(self) -> "ReportSettings":
+        if not self.window[0] < self.window[1]:
+            raise ValueError(f"a window from {self.window[0]:g} up to {self.window[1]:g} is empty")
+        return self
 
 
 class Protocol(Settings):

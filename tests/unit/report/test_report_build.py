@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from medseg.config import ReportSettings
 from medseg.core.geometry import Geometry
 from medseg.core.instances import Instance, InstanceMap
 from medseg.core.measurements import Measurement
@@ -145,3 +147,9 @@ def test_an_image_without_a_physical_unit_makes_no_claim_about_suv() -> None:
     report = build_report(protocol(), study(volume), LESIONS, no_organs(OBLIQUE), rows, record())
     assert "SUV" not in " ".join(report.method)
     assert report.series[0].endswith("arbitrary unit")
+
+
+@pytest.mark.parametrize("window", [(5, 5), (10, 0), (0, float("nan"))])
+def test_a_window_that_shows_nothing_is_refused(window: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError, match="is empty"):
+        ReportSettings(window=window)

@@ -125,8 +125,8 @@ def test_the_outlines_lie_on_what_the_image_shows(
         for ring in picture.paths("lesion") + picture.paths("neighbour"):
             inside |= polygon2mask(lesion.shape, ring[:, ::-1] * pixels_a_mm - 0.5)
         dice = 2 * (inside & lesion).sum() / (inside.sum() + lesion.sum())
-        assert dice > 0.75
-        assert np.linalg.norm(centroid(inside) - centroid(lesion)) / pixels_a_mm < 2
+        assert dice > 0.8
+        assert np.linalg.norm(centroid(inside) - centroid(lesion)) / pixels_a_mm < 4
 
 
 def centroid(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -188,10 +188,11 @@ def test_the_scale_bar_has_the_length_that_it_says(radius_mm: float) -> None:
         assert picture.image_size_mm()[0] == pytest.approx(picture.image_size_mm()[1])
 
 
-def test_a_lesion_around_its_centroid_is_outlined_in_every_plane() -> None:
+def test_a_lesion_whose_centroid_lies_outside_is_outlined_in_every_plane() -> None:
     middle = OBLIQUE.to_world((np.array(OBLIQUE.shape) - 1) / 2)
-    shell = ball(OBLIQUE, middle, 20) & ~ball(OBLIQUE, middle, 12)
-    (pictures,), _ = pictures_of(OBLIQUE, [shell])
+    apart = np.array([14.0, 14.0, 6.0])
+    both = ball(OBLIQUE, middle - apart, 9) | ball(OBLIQUE, middle + apart, 9)
+    (pictures,), _ = pictures_of(OBLIQUE, [both])
     for picture in pictures.values():
         assert picture.area_mm2("lesion") > 100
 
