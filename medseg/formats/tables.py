@@ -11,6 +11,7 @@ same rows are equal byte for byte. JSON holds the end points of the diameters to
 """
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -149,6 +150,14 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return float.__repr__(value) if isinstance(value, float) else str(value)
+
+
+def _line(cells: Sequence[str]) -> str:
+    """Cells as one line of CSV."""
+    line = io.StringIO(newline="")
+    # Before Python 3.13 a carriage return in a cell is quoted only where lines end with one.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue()[:-2] + "\n"
 
 
 def _faults(error: ValidationError) -> str:

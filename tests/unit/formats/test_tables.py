@@ -130,6 +130,14 @@ def test_a_row_comes_back_from_json_as_the_measurement_that_was_written(
     assert tables.read_json(path) == tuple(rows)
 
 
+def test_no_character_of_a_name_breaks_the_csv(tmp_path: Path) -> None:
+    names = ["a\rb", "a\nb", "\r\n", 'a,"b"', "é\u2028"]
+    rows = [replace(ROW, structure=name) for name in names]
+    from_csv, _, _ = write_all(tmp_path, rows)
+    assert [row["structure"] for row in from_csv] == names
+    assert {row["total_lesion_glycolysis"] for row in from_csv} == {"4.96"}
+
+
 def test_the_csv_has_the_columns_of_the_contract_in_their_order(tmp_path: Path) -> None:
     tables.write_csv(tmp_path / "t.csv", [ROW])
     header, line = (tmp_path / "t.csv").read_bytes().decode().splitlines()
