@@ -11,7 +11,6 @@ same rows are equal byte for byte. JSON holds the end points of the diameters to
 """
 
 import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -61,10 +60,8 @@ def write_csv(path: Path, rows: Sequence[Measurement]) -> None:
 
 def as_csv(rows: Sequence[Measurement]) -> str:
     """The text of `instances.csv`; as `write_csv`."""
-    lines = [[_cell(row[column]) for column in COLUMNS] for row in plain(rows)]
-    text = StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *lines])
-    return text.getvalue()
+    cells = [[_cell(row[column]) for column in COLUMNS] for row in plain(rows)]
+    return "".join(_line(one) for one in (COLUMNS, *cells))
 
 
 def write_json(path: Path, rows: Sequence[Measurement]) -> None:
@@ -154,7 +151,7 @@ def _cell(value: object) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     """Cells as one line of CSV."""
-    line = io.StringIO(newline="")
+    line = StringIO(newline="")
     # Before Python 3.13 a carriage return in a cell is quoted only where lines end with one.
     csv.writer(line, lineterminator="\r\n").writerow(cells)
     return line.getvalue()[:-2] + "\n"
