@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  the name its documentation uses
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from medseg.config import MeasureSettings
