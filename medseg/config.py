@@ -228,6 +228,10 @@ class TrainingSettings(Settings):
     crop: tuple[int, int, int]
     """Voxels of a training crop along R, A and S; a multiple of the network's coarsest step."""
 
+    start_from: str | None = None
+    """Name of the run, in a folder beside this one's, whose mean weights this one begins with;
+    None begins at random."""
+
     seed: int = 0
     steps: int = Field(gt=0)
     batch: int = Field(default=4, gt=0)

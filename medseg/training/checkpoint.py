@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -95,15 +96,7 @@ def restore(out: Path, state: State, settings_digest: str) -> State:
     """
     if not (out / FILE).is_file():
         return state
-    try:
-        with safe_open(out / FILE, "pt") as file:
-            record = json.loads((file.metadata() or {}).get("record", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError:
-        raise ModelError(
-            "The checkpoint of this training run cannot be read, so it cannot go on.",
-            "Begin again in a new folder.",
-        ) from None
+    record, tensors = _read(out)
     if record.get("settings") != settings_digest:
         raise ModelError(
             "The folder holds a checkpoint of a run with other settings, which cannot be mixed.",
@@ -121,6 +114,21 @@ def restore(out: Path, state: State, settings_digest: str) -> State:
         losses=[float(value) for value in record["losses"]],
         history=[Validation(**entry) for entry in record["history"]],
     )
+
+
+def read_average(out: Path) -> dict[str, Tensor]:
+    """The running mean of the weights of a run, whatever its settings.
+
+    Raises:
+        ModelError: There is none, or it cannot be read.
+    """
+    if not (out / FILE).is_file():
+        raise ModelError(
+            "The training run to start from is not beside this one, so there is nothing to go on.",
+            "Train it first, into a folder of its name beside this run's.",
+        )
+    _, tensors = _read(out)
+    return _part(tensors, "average/")
 
 
 def update_average(
@@ -146,6 +154,19 @@ def update_average(
 def mean(values: Sequence[float]) -> float:
     """The mean, of at least one value."""
     return sum(values) / len(values)
+
+
+def _read(out: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What was written: the record, and every tensor."""
+    try:
+        with safe_open(out / FILE, "pt") as file:
+            record = json.loads((file.metadata() or {}).get("record", "{}"))
+            return record, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        raise ModelError(
+            "The checkpoint of this training run cannot be read, so it cannot go on.",
+            "Begin again in a new folder.",
+        ) from None
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

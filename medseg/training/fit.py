@@ -6,6 +6,8 @@ could get lost between two sittings.
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from medseg.config import ModelCard, TrainingSettings, plain
 from medseg.core.prediction import Progress, silent
+from medseg.model import weights
 from medseg.model.networks.unet import build
 from medseg.model.predict import TiledModel
 from medseg.training import checkpoint
@@ -42,12 +45,16 @@ def fit(settings: TrainingSettings, out: Path, progress: Progress = silent) -> S
 
     Raises:
         InputError: The data cannot be read, or is not what the settings say.
-        ModelError: The folder holds a run with other settings.
+        ModelError: The folder holds a run with other settings, or the run to start from is not
+            beside it.
     """
     train, val = read_cases(settings.data / "train"), read_cases(settings.data / "val")
     check_split(train, val)
     sources = Sources(train, read_bodies(settings, train))
-    return run(settings, sources, val, out, progress)
+    start = None
+    if settings.start_from is not None:
+        start = checkpoint.read_average(out.parent / settings.start_from)
+    return run(settings, sources, val, out, progress, start)
 
 
 def run(
@@ -56,13 +63,14 @@ def run(
     val: tuple[Case, ...],
     out: Path,
     progress: Progress = silent,
+    start: Mapping[str, Tensor] | None = None,
 ) -> State:
-    """Train on what is in memory; as `fit`."""
+    """Train on what is in memory, from given weights or at random; otherwise as `fit`."""
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(mode=True)
-    key = digest(settings, (*sources.cases, *sources.bodies))
-    state = checkpoint.restore(out, begin(settings), key)
+    key = digest(settings, (*sources.cases, *sources.bodies), start)
+    state = checkpoint.restore(out, begin(settings, start), key)
     while state.step < settings.steps:
         state.losses.append(advance(state, settings, sources))
         progress("train", state.step / settings.steps)
@@ -73,10 +81,16 @@ def run(
     return state
 
 
-def begin(settings: TrainingSettings) -> State:
-    """The state before the first step."""
+def begin(settings: TrainingSettings, start: Mapping[str, Tensor] | None = None) -> State:
+    """The state before the first step: given weights, or drawn by the seed.
+
+    Raises:
+        ModelError: The given weights are of another network.
+    """
     torch.manual_seed(settings.seed)
     network = build(settings.network, len(settings.input.roles))
+    if start is not None:
+        weights.put(start, network)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -110,7 +124,7 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     if step < WARM_UP_STEPS:
         return settings.learning_rate * (step + 1) / WARM_UP_STEPS
     share = (step - WARM_UP_STEPS) / max(1, settings.steps - WARM_UP_STEPS)
-    return settings.learning_rate * (0.01 + 0.99 * (1 + float(np.cos(np.pi * share))) / 2)
+    return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
 
 
 def validate(state: State, settings: TrainingSettings, val: tuple[Case, ...]) -> None:
@@ -151,7 +165,11 @@ def report(out: Path, state: State) -> None:
     (out / "curve.svg").write_text(draw_curve(state.history), encoding="utf-8")
 
 
-def digest(settings: TrainingSettings, cases: tuple[Case, ...]) -> str:
+def digest(
+    settings: TrainingSettings,
+    cases: tuple[Case, ...],
+    start: Mapping[str, Tensor] | None = None,
+) -> str:
     """SHA-256 of all that a run depends on: the content of the data, not its place."""
     state = hashlib.sha256()
     aside = {"data", "whole_body", "card"}
@@ -161,6 +179,8 @@ def digest(settings: TrainingSettings, cases: tuple[Case, ...]) -> str:
         state.update(np.ascontiguousarray(case.image).tobytes())
         state.update(np.ascontiguousarray(case.labels).tobytes())
         state.update(case.geometry.affine.tobytes())
+    for name, tensor in sorted((start or {}).items()):
+        state.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return state.hexdigest()
 
 

@@ -12,7 +12,8 @@ CENTRE_WEIGHT = 9.0
 def loss(logits: Tensor, mask: Tensor, heatmap: Tensor, heatmap_weight: float) -> Tensor:
     """Dice + cross-entropy of the structures, and cross-entropy of the heatmap.
 
-    Dice is taken over the whole batch, so that a crop without a lesion counts too.
+    Half of Dice is taken over the whole batch, so that a crop without a lesion counts too, and half
+    over each crop that has one, so that a small lesion counts as much as a large one.
 
     Args:
         logits: (N, S + 1, I, J, K): structures, then the heatmap; or (N, S, ...) without one.
@@ -25,11 +26,19 @@ def loss(logits: Tensor, mask: Tensor, heatmap: Tensor, heatmap_weight: float) -
     """
     structures = mask.shape[1]
     said = logits[:, :structures].float()
-    overlap: Tensor = DiceLoss(sigmoid=True, batch=True)(said, mask)
-    total = overlap + functional.binary_cross_entropy_with_logits(said, mask)
+    together: Tensor = DiceLoss(sigmoid=True, batch=True)(said, mask)
+    total = (together + crop_dice(said, mask)) / 2
+    total = total + functional.binary_cross_entropy_with_logits(said, mask)
     if logits.shape[1] > structures:
         total = total + heatmap_weight * heatmap_loss(logits[:, structures:].float(), heatmap)
     return total
+
+
+def crop_dice(logits: Tensor, mask: Tensor) -> Tensor:
+    """Mean Dice loss of the structures that are there, each in its crop; 0 where there is none."""
+    each: Tensor = DiceLoss(sigmoid=True, reduction="none")(logits, mask).flatten(1)
+    there = mask.flatten(2).any(dim=2)
+    return (each * there).sum() / there.sum().clamp(min=1)
 
 
 def heatmap_loss(logits: Tensor, heatmap: Tensor) -> Tensor:

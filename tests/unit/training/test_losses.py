@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.training.losses import heatmap_loss, loss
+from medseg.training.losses import crop_dice, heatmap_loss, loss
 
 
 def arrays():
@@ -37,7 +37,21 @@ def test_a_lesion_where_there_is_none_costs_something():
 
 def test_without_a_heatmap_only_the_structures_count():
     mask, heatmap = arrays()
+    sums = mask.flatten(1).sum(dim=1)
+    each = 1 - sums / (mask[0].numel() / 2 + sums)
+    together = 1 - mask.sum() / (mask.numel() / 2 + mask.sum())
+    expected = np.log(2) + (each.mean() + together).item() / 2
     assert loss(torch.zeros_like(mask), mask, heatmap, 1).item() == pytest.approx(
-        np.log(2) + 1 - (mask.sum().item() + 1e-5) / (mask.numel() / 2 + mask.sum().item() + 1e-5),
-        rel=1e-4,
+        expected, rel=1e-3
     )
+
+
+def test_a_small_lesion_counts_as_much_as_a_large_one_and_an_empty_crop_not_at_all():
+    mask = torch.zeros(3, 1, 6, 8, 10)
+    mask[0, 0, :5, :7, :9], mask[1, 0, 2:4, 2:4, 2:4] = 1, 1
+    right = (mask - 0.5) * 100
+    missed = right.clone()
+    missed[1] = -50
+    assert crop_dice(right, mask).item() == pytest.approx(0, abs=1e-4)
+    assert crop_dice(missed, mask).item() == pytest.approx(0.5, abs=1e-3)
+    assert crop_dice(right[2:], mask[2:]).item() == 0
