@@ -50,6 +50,11 @@ class SegmentSettings(Settings):
     min_peak: float = Field(default=0.5, ge=0, le=1)
     """A component of the foreground whose highest probability stays below it is no instance."""
 
+    core_sides: int = Field(default=5, ge=5, le=7)
+    """What a lesion hides from that many of the six sides is its cold core, and part of it: experts
+    outline necrosis with the tumour. 6 is closed all round, 5 leaves a gap to one side, 7 fills
+    nothing. In the crevice between two balls that touch, 5 fills about a hundredth of them."""
+
     peak_prominence: float = Field(default=0.2, ge=0, le=1)
     """Two peaks of the prediction in one component are two instances only if the saddle between
     them lies at least this much below the lower one."""

@@ -1,4 +1,4 @@
-"""From the volumes of a study to its instances: prepare, predict, separate, restore."""
+"""From the volumes of a study to its instances: prepare, predict, clean, separate, restore."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,7 @@ from medseg.core.prediction import Progress, VoxelModel, VoxelPrediction, silent
 from medseg.core.study import QualityFlag
 from medseg.core.volume import Volume
 from medseg.errors import ModelError
+from medseg.segment.clean import fill_cores
 from medseg.segment.prepare import axial_coverage, prepare
 from medseg.segment.proposals import adopt
 from medseg.segment.restore import restore
@@ -56,7 +57,7 @@ def delineate(
     del study
     progress("separate", 0)
     if isinstance(prediction, VoxelPrediction):
-        separated = separate(prediction, settings)
+        separated = separate(fill_cores(prediction, settings), settings)
     else:
         separated = adopt(prediction, grid, settings)
     del prediction
