@@ -79,3 +79,14 @@ def test_what_is_likely_already_keeps_its_probability() -> None:
     assert raised[ball & ~rim] == pytest.approx(0.75)
     assert np.array_equal(raised[~ball], probabilities[~ball])
     assert given.probabilities[0][11, 14, 18] == pytest.approx(0.1)
+
+
+def test_a_neighbour_inside_a_lesions_box_closes_no_side_of_it() -> None:
+    trough = np.zeros(SHAPE, bool)
+    trough[4:16, 6:22, 6:30] = True
+    trough[6:16, 8:20, 6:30] = False
+    neighbours = np.zeros(SHAPE, bool)
+    neighbours[8:16, 10:18, [8, 27]] = True
+    together = trough | neighbours
+    assert sides_enclosed(together)[12, 14, 18] == 5
+    assert np.array_equal(filled(together), together)
