@@ -20,6 +20,9 @@ TISSUE_SUV = 0.3
 HOT_SUV = 2.5
 """Above it physiological uptake is taken for a lesion by a threshold (the usual absolute one)."""
 
+HOLLOW_SHARE = 0.3
+"""Share of the cases whose lesions are given a cold core."""
+
 FAINT_SHARE = 0.3
 """Share of the cases whose lesions are made fainter."""
 
@@ -95,7 +98,28 @@ def case_view(sources: Sources, settings: TrainingSettings, rng: np.random.Gener
     centre = case.geometry.to_world(places.mean(axis=0))
     to_source = placement(centre, settings, rng, spread=0.05)
     scene = view(case, settings.crop, settings.input.spacing_mm, to_source)
+    if rng.random() < HOLLOW_SHARE:
+        scene = hollow(scene, settings, rng)
     return fainter(scene, rng) if rng.random() < FAINT_SHARE else scene
+
+
+def hollow(scene: Scene, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
+    """The same lesions with a cold core: necrosis takes up nothing and is outlined with the rest.
+
+    The core begins at 20 to 60 % of the greatest depth, nearer to one side than to the other, and
+    takes up a twentieth to a half of what surrounds the lesion.
+    """
+    inside = scene.labels > 0
+    around = ndimage.binary_dilation(inside, iterations=3) & ~inside & (scene.image > TISSUE_SUV)
+    if not inside.any() or not around.any():
+        return scene
+    depth = ndimage.distance_transform_edt(inside, sampling=settings.input.spacing_mm)
+    drift = ndimage.gaussian_filter(rng.normal(size=depth.shape), 5)
+    drift *= rng.uniform(0, 0.3) * depth.max() / max(float(np.abs(drift).max()), 1e-6)
+    core = (depth + drift) > rng.uniform(0.2, 0.6) * depth.max()
+    soft = ndimage.gaussian_filter((core & inside).astype(np.float32), 0.7)
+    cold = np.float32(np.median(scene.image[around]) * rng.uniform(0.05, 0.5))
+    return replace(scene, image=(scene.image * (1 - soft) + cold * soft).astype(np.float32))
 
 
 def fainter(scene: Scene, rng: np.random.Generator) -> Scene:

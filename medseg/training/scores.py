@@ -16,7 +16,7 @@ from medseg.training.sampling import draw_tumour
 from medseg.training.synthesis import Scene, add, beside
 from medseg.training.validate import dice
 
-PAIR_SHAPE = (64, 64, 72)
+PAIR_SHAPE = (48, 48, 64)
 """Voxels of the scene that a synthetic pair is scored in."""
 
 QUIET_SUV = 0.8
