@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from medseg import __version__
-from medseg.errors import InputError, MedsegError, ModelError, SettingsError
+from medseg.errors import MedsegError, ModelError, SettingsError
 
 app = App(
     name="medseg",
@@ -17,7 +18,11 @@ app = App(
     help="From a DICOM or NIfTI study to every single lesion and organ as its own instance, "
     "measured and reported. Not for diagnostic use.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+"""What MEDSEG_LOG may be."""
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 """Whether to print JSON for machines instead of text."""
@@ -51,8 +56,13 @@ def inspect(path: Path, *, json: Json = False) -> int:
 
     inspection = inspect_source(path)
     answer = inspection.plain()
-    print(as_json(answer) if json else inspection_text(answer))
-    return 0 if any(line.outcome == "ok" for line in inspection.series) else InputError.exit_code
+    if json or inspection.series or inspection.ignored:
+        print(as_json(answer) if json else inspection_text(answer))
+    refusal = inspection.refusal
+    if refusal is None:
+        return 0
+    print(f"{refusal.problem}\n{refusal.remedy}", file=sys.stderr)
+    return refusal.exit_code
 
 
 @app.command
@@ -94,10 +104,12 @@ def measure(labels: Path, image: Path, *, json: Json = False, out: Path | None =
     """
     from medseg.formats import tables
     from medseg.label_maps import measure_labels
+    from medseg.run_folder import whole_file
 
     rows = measure_labels(labels, image)
     if out is not None:
-        tables.write_csv(out, rows)
+        with whole_file(out) as beside:
+            tables.write_csv(beside, rows)
     else:
         print(tables.as_json(rows) if json else tables.as_csv(rows), end="")
 
@@ -195,13 +207,18 @@ def _roles(pairs: list[str]) -> dict[str, Path]:
 
 
 def run(command: App) -> None:
-    """Run a command; print an error of ours as its two sentences and exit with its code."""
-    logging.basicConfig(
-        level=os.environ.get("MEDSEG_LOG", "WARNING").upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    """Run a command; print an error of ours as its two sentences and exit with its code.
+
+    What asks the process to end (SIGTERM, Ctrl-C) ends it as an error does, so that nothing is left
+    behind.
+    """
+    from medseg.run_folder import machine_faults
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        sys.exit(command(exit_on_error=False) or 0)
+        _begin_log()
+        with machine_faults():
+            sys.exit(command(exit_on_error=False) or 0)
     except CycloptsError:
         sys.exit(SettingsError.exit_code)
     except MedsegError as error:
@@ -215,6 +232,18 @@ def run(command: App) -> None:
     except KeyboardInterrupt:
         print("Interrupted; nothing was left behind.", file=sys.stderr)
         sys.exit(130)
+
+
+def _begin_log() -> None:
+    level = os.environ.get("MEDSEG_LOG", "warning").lower()
+    if level not in LOG_LEVELS:
+        raise SettingsError(
+            f"MEDSEG_LOG is '{level}', which is no level of detail.",
+            f"Set it to one of {', '.join(LOG_LEVELS)}.",
+        )
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -37,7 +37,7 @@ class Role(Settings):
 class SegmentSettings(Settings):
     """How a volume becomes instances."""
 
-    model: str
+    model: str = Field(pattern="^[a-z][a-z0-9-]*$")
     """Model card in configs/models/, which pins the weights by digest."""
 
     foreground_threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -99,7 +99,7 @@ class Protocol(Settings):
     description: str
     """What it is for, in one sentence for `medseg protocols`."""
 
-    roles: dict[str, Role]
+    roles: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Role]
     """Role to rule; the first is the main one, on whose acquired grid everything is delineated."""
 
     segment: SegmentSettings

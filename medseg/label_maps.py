@@ -1,5 +1,6 @@
 """Measure and score label maps on disk, ours or a peer's."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,10 @@ def read_instances(path: Path) -> InstanceMap:
 
 def _as_lesions(labels: NDArray[np.uint16], geometry: Geometry) -> InstanceMap:
     found = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
+    content = hashlib.sha256(np.ascontiguousarray(labels).tobytes() + geometry.affine.tobytes())
+    identity = content.hexdigest()
     rows = tuple(
-        Instance(int(n), "lesion", "lesion", tracking_uid("label-map", "lesion", int(n)))
+        Instance(int(n), "lesion", "lesion", tracking_uid(identity, "lesion", int(n)))
         for n in found
     )
     return InstanceMap(labels, geometry, rows)

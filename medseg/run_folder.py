@@ -4,7 +4,7 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import ResourceError, RunFolderError
@@ -42,27 +42,90 @@ def staged(run: Path) -> Iterator[Path]:
         ResourceError: The disk or the memory was full.
     """
     run = run.absolute()
-    if run.exists() or run.is_symlink():
-        raise RunFolderError(
-            "The run folder exists already, and a run never overwrites another.",
-            "Give a new folder, or remove the old one first.",
-        )
-    made: list[Path] = []
-    staging: Path | None = None
+    staging, made = _begin(run)
     try:
+        with machine_faults():
+            yield staging
+            _publish(staging, run)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        for folder in reversed(made):
+            _remove_if_empty(folder)
+        raise
+
+
+@contextmanager
+def machine_faults() -> Iterator[None]:
+    """Raise what says that the disk or the memory is full as the error that is retried.
+
+    Raises:
+        ResourceError: The disk or the memory was full.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise _out_of_memory() from None
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise _out_of_memory() from None
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise _disk_full() from None
+        raise
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a new file's place beside `path`, and rename it to `path` if the block succeeds.
+
+    Raises:
+        RunFolderError: The file cannot be written there.
+        ResourceError: The disk was full.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with machine_faults():
+            yield beside
+            beside.replace(path)
+    except OSError:
+        raise RunFolderError(
+            "The file cannot be written there, so nothing was written.",
+            "Check that its folder exists and that you may write to it.",
+        ) from None
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _out_of_memory() -> ResourceError:
+    return ResourceError(
+        "The machine ran out of memory, so nothing was written.",
+        "Close other programs or use a machine with more memory, then run again.",
+    )
+
+
+def _disk_full() -> ResourceError:
+    return ResourceError(
+        "The disk is full, so nothing was written.", "Free space on it, then run again."
+    )
+
+
+def _begin(run: Path) -> tuple[Path, list[Path]]:
+    """Make the staging folder, and the parents that it needs: those that were not there."""
+    try:
+        if run.exists() or run.is_symlink():
+            raise RunFolderError(
+                "The run folder exists already, and a run never overwrites another.",
+                "Give a new folder, or remove the old one first.",
+            )
         made = _make_parents(run.parent)
         staging = Path(tempfile.mkdtemp(prefix=".medseg-", dir=run.parent))
         (staging / STAGES).mkdir()
-        yield staging
-        _publish(staging, run)
-    except BaseException as error:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for folder in reversed(made):
-            _remove_if_empty(folder)
-        if isinstance(error, OSError | MemoryError):
-            raise _translated(error, had_begun=staging is not None) from None
-        raise
+    except OSError:
+        raise RunFolderError(
+            "The run folder cannot be made there, so nothing was run.",
+            "Check that its parent is a folder that you may write to, with room on its disk.",
+        ) from None
+    return staging, made
 
 
 def _publish(staging: Path, run: Path) -> None:
@@ -91,23 +154,3 @@ def _make_parents(folder: Path) -> list[Path]:
 def _remove_if_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _translated(error: OSError | MemoryError, *, had_begun: bool) -> Exception:
-    """What an error of the machine means to the person who must act."""
-    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
-        return ResourceError(
-            "The machine ran out of memory, so nothing was written.",
-            "Close other programs or use a machine with more memory, then run again.",
-        )
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return ResourceError(
-            "The disk of the run folder is full, so nothing was written.",
-            "Free space on it, then run again.",
-        )
-    if had_begun:
-        return error
-    return RunFolderError(
-        "The run folder cannot be made there, so nothing was run.",
-        "Check that its parent is a folder that you may write to.",
-    )

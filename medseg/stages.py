@@ -17,9 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from medseg import config, run_folder
-from medseg.config import Protocol
+from medseg.config import ModelCard, Protocol
 from medseg.core.prediction import Progress, silent
 from medseg.core.report import RunRecord
+from medseg.errors import SettingsError
 from medseg.formats import handover, nifti, tables
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ def ingest(
         if protocol is None:
             known = [config.load_protocol(name) for name in config.embedded("protocols")]
             protocol, why = select.choose_protocol(source, known)
+        _check_roles(protocol)
         study = select.read_study(source, protocol, series)
         choice = {"protocol": why, **study.choice}
         handover.write_study(work / run_folder.STAGES, type(study)(study.series, choice))
@@ -135,7 +137,7 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
             {role: series.volume for role, series in study.series.items()},
             load_model(card, protocol.segment.tile_overlap),
             protocol.segment,
-            identity=_identity(_inputs(work), {card.name: card.sha256}, protocol),
+            identity=_identity(_inputs(work), card, protocol),
             progress=progress,
         )
         handover.write_flags(work / run_folder.STAGES / "segment-flags.json", delineation.flags)
@@ -149,6 +151,7 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
 
 def measure(work: Path, protocol: Protocol) -> None:
     """Measure every instance, and write the tables."""
+    from medseg.measure.doubts import doubts
     from medseg.measure.measure import measure as measure_instances
 
     with _timed(work, "measure"):
@@ -163,6 +166,7 @@ def measure(work: Path, protocol: Protocol) -> None:
                 main.slices,
             )
         ]
+        handover.write_flags(work / run_folder.STAGES / "measure-flags.json", doubts(rows))
         tables.write_csv(work / run_folder.TABLE_CSV, rows)
         tables.write_json(work / run_folder.TABLE_JSON, rows)
         tables.write_parquet(work / run_folder.TABLE_PARQUET, rows)
@@ -228,10 +232,11 @@ def score_phantom(work: Path) -> str:
 
 @contextmanager
 def _timed(work: Path, stage: str) -> Iterator[None]:
-    """Note how long a stage took, for `run.json`."""
+    """Note how long a stage took, for `run.json`; a full machine is a `ResourceError` at once."""
     logger.info("%s: begins", stage)
     begin = time.monotonic()
-    yield
+    with run_folder.machine_faults():
+        yield
     seconds = time.monotonic() - begin
     path = work / run_folder.STAGES / "timings.json"
     timings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -251,9 +256,13 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
         models=models,
         inputs=_inputs(work),
         choice=dict(study.choice),
-        identity=_identity(_inputs(work), models, protocol),
+        identity=_identity(_inputs(work), card, protocol),
         counting_rule=COUNTING_RULE,
-        flags=(*study.flags, *handover.read_flags(stages / "segment-flags.json")),
+        flags=(
+            *study.flags,
+            *handover.read_flags(stages / "segment-flags.json"),
+            *handover.read_flags(stages / "measure-flags.json"),
+        ),
         timings_seconds=json.loads((stages / "timings.json").read_text(encoding="utf-8")),
         peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )
@@ -264,11 +273,30 @@ def _inputs(work: Path) -> dict[str, str]:
     return {role: series.digest for role, series in study.series.items()}
 
 
-def _identity(inputs: Mapping[str, str], models: Mapping[str, str], protocol: Protocol) -> str:
+def _check_roles(protocol: Protocol) -> None:
+    """Refuse a protocol that does not see to every role of its model.
+
+    Raises:
+        SettingsError: A role of the model is not among those that the protocol requires.
+    """
+    card = config.load_card(protocol.segment.model)
+    required = [role for role, rule in protocol.roles.items() if rule.required]
+    if not set(card.input.roles) <= set(required) or card.input.roles[0] != protocol.main_role:
+        raise SettingsError(
+            f"The model {card.name} needs the roles {', '.join(card.input.roles)}, and the "
+            f"protocol requires {', '.join(required)}, so nothing was run.",
+            "Give the protocol the roles of its model, the main one first, or another model.",
+        )
+
+
+def _identity(inputs: Mapping[str, str], card: ModelCard, protocol: Protocol) -> str:
     """Digest of all that determines the labels: equal identity, equal labels."""
     parts = {
         "inputs": dict(inputs),
-        "models": dict(models),
+        "roles": config.plain(protocol)["roles"],
+        "weights": card.sha256,
+        "input": config.plain(card.input),
+        "network": config.plain(card.network),
         "segment": config.plain(protocol.segment),
         "version": version("medseg"),
     }

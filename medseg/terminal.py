@@ -87,12 +87,12 @@ def card_text(card: ModelCard) -> str:
 
 
 def _plain_lines() -> Progress:
-    """Print a line whenever another quarter of a stage is done."""
+    """Print a line whenever another quarter of a stage is done, and none before the first."""
     last: dict[str, int] = {}
 
     def say(stage: str, share: float) -> None:
         quarter = int(share * 4)
-        if last.get(stage) != quarter:
+        if quarter > last.get(stage, 0):
             last[stage] = quarter
             print(f"{stage}: {quarter * 25} %", file=sys.stderr, flush=True)
 

@@ -14,6 +14,7 @@ app = App(
     name="python -m pipelines",
     help="Run a flow by hand, on the server that Prefect is configured for or an embedded one.",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 QUIET = {

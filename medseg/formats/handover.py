@@ -5,11 +5,13 @@ Arrays are plain `.npy` files (read back memory-mapped, never pickled), the rest
 is private to one version of medseg; the files vanish when the run folder is published.
 """
 
+import errno
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from medseg.core.geometry import Geometry
@@ -21,7 +23,7 @@ from medseg.core.volume import IntensityUnit, Volume
 def write_study(folder: Path, study: Study) -> None:
     """Write every series of a study, one array and one record each."""
     for role, series in study.series.items():
-        np.save(folder / f"{role}.npy", series.volume.data)
+        _write_array(folder / f"series-{role}.npy", series.volume.data)
         record = {
             "number": series.number,
             "modality": series.modality,
@@ -31,7 +33,7 @@ def write_study(folder: Path, study: Study) -> None:
             "slices": [asdict(reference) for reference in series.slices],
             "flags": [asdict(flag) for flag in series.flags],
         }
-        (folder / f"{role}.json").write_text(json.dumps(record), encoding="utf-8")
+        (folder / f"series-{role}.json").write_text(json.dumps(record), encoding="utf-8")
     index = {"roles": list(study.series), "choice": dict(study.choice)}
     (folder / "study.json").write_text(json.dumps(index), encoding="utf-8")
 
@@ -44,7 +46,7 @@ def read_study(folder: Path) -> Study:
 
 def write_instances(path: Path, instances: InstanceMap) -> None:
     """Write an instance map as `path` with the endings .npy and .json."""
-    np.save(path.with_suffix(".npy"), instances.labels)
+    _write_array(path.with_suffix(".npy"), instances.labels)
     record = {
         "geometry": _geometry_record(instances.geometry),
         "instances": [asdict(instance) for instance in instances.instances],
@@ -70,9 +72,17 @@ def read_flags(path: Path) -> tuple[QualityFlag, ...]:
     return TypeAdapter(tuple[QualityFlag, ...]).validate_json(path.read_text(encoding="utf-8"))
 
 
+def _write_array(path: Path, array: NDArray[np.generic]) -> None:
+    """Write an array; a disk that fills up says so, which numpy's own error does not."""
+    try:
+        np.save(path, array, allow_pickle=False)
+    except OSError as error:
+        raise OSError(error.errno or errno.ENOSPC, "the array was not written whole") from None
+
+
 def _read_series(folder: Path, role: str) -> Series:
-    record = json.loads((folder / f"{role}.json").read_text(encoding="utf-8"))
-    data = np.load(folder / f"{role}.npy", mmap_mode="r", allow_pickle=False)
+    record = json.loads((folder / f"series-{role}.json").read_text(encoding="utf-8"))
+    data = np.load(folder / f"series-{role}.npy", mmap_mode="r", allow_pickle=False)
     return Series(
         number=record["number"],
         modality=record["modality"],

@@ -7,13 +7,11 @@ from medseg.config import Protocol
 from medseg.core.instances import InstanceMap
 from medseg.core.measurements import Measurement
 from medseg.core.report import Finding, Report, RunRecord
-from medseg.core.study import QualityFlag, Series, Study
+from medseg.core.study import Series, Study
 from medseg.core.volume import IntensityUnit
 from medseg.report.figures import lesion_pictures
 from medseg.report.overview import overview
 from medseg.report.scene import Scene, scene
-
-TOUCHES_EDGE = "touches-edge"
 
 
 def build_report(
@@ -51,7 +49,7 @@ def build_report(
             for row, key_images in zip(of_lesions, lesion_pictures(shown), strict=True)
         ),
         organs=tuple(Finding(row, (), below_size_limit=False) for row in of_organs),
-        flags=_flags(run.flags, of_lesions),
+        flags=tuple(dict.fromkeys(run.flags)),
         overview=overview(shown, below),
         size_limit_mm3=settings.size_limit_mm3,
         method=_method(protocol, shown, below),
@@ -87,22 +85,6 @@ def _line(role: str, series: Series) -> str:
     return f"{role}: series {series.number}{modality}, {size} voxels of {spacing} mm, {unit}"
 
 
-def _flags(found: Sequence[QualityFlag], lesions: Sequence[Measurement]) -> tuple[QualityFlag, ...]:
-    """Each doubt once; lesions at the edge are named."""
-    flags = list(dict.fromkeys(found))
-    cut = [str(row.instance) for row in lesions if row.touches_edge]
-    if cut and all(flag.code != TOUCHES_EDGE for flag in flags):
-        which = f"Lesion {cut[0]} reaches" if len(cut) == 1 else f"Lesions {', '.join(cut)} reach"
-        flags.append(
-            QualityFlag(
-                TOUCHES_EDGE,
-                f"{which} the edge of the acquired volume and may go on beyond it: the sizes given "
-                "are the least they can be.",
-            )
-        )
-    return tuple(flags)
-
-
 def _method(protocol: Protocol, shown: Scene, below: Collection[int]) -> tuple[str, ...]:
     """How to read the pictures and the numbers."""
     sentences = [
@@ -111,7 +93,8 @@ def _method(protocol: Protocol, shown: Scene, below: Collection[int]) -> tuple[s
         "The outline follows the edges of the voxels that were counted. A picture's own lesion has "
         "a solid orange outline; its neighbours have dashed blue ones with their numbers. Axial "
         "pictures lie in the slice of the longest diameter, the others run through the centroid.",
-        "Volume is the number of voxels times the volume of a voxel.",
+        "Volume is the number of voxels times the volume of a voxel. A cold core that a lesion "
+        f"hides from at least {protocol.segment.core_sides} of six sides is part of it.",
         "The longest axial diameter (RECIST 1.1) is the greatest distance inside one axial slice, "
         "drawn solid; the short axis is the greatest distance across it in the same slice, drawn "
         "dashed. The 3D diameter is the greatest distance between any two points of the lesion.",

@@ -1,8 +1,10 @@
 """The command as a user meets it: a process with an exit code, and two sentences on an error."""
 
 import gzip
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -92,6 +94,53 @@ def test_a_wrong_command_line_is_an_error_of_settings(arguments: tuple[str, ...]
     done = medseg(*arguments)
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
+
+
+def test_an_empty_folder_is_inspected_in_two_sentences(tmp_path: Path) -> None:
+    import json
+
+    done = medseg("inspect", tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert len(done.stderr.strip().splitlines()) == 2
+    done = medseg("inspect", tmp_path, "--json")
+    assert json.loads(done.stdout) == {"series": [], "ignored": []}
+
+
+def test_a_path_that_no_file_system_holds_is_refused(tmp_path: Path) -> None:
+    done = medseg("delineate", tmp_path, tmp_path / ("a" * 300))
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+def test_a_level_of_detail_that_is_none_is_an_error_of_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDSEG_LOG", "foo")
+    done = medseg("protocols")
+    assert done.returncode == 4
+    assert len(done.stderr.strip().splitlines()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_asked_to_end_leaves_nothing_behind(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    from medseg.phantom.body import small_phantom
+    from medseg.phantom.study import write_study
+
+    write_study(tmp_path / "study", small_phantom())
+    command = [sys.executable, "-c", "from medseg.cli import main; main()", "delineate"]
+    with subprocess.Popen(
+        [*command, tmp_path / "study", tmp_path / "made" / "run"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not any(tmp_path.glob("made/.medseg-*")):
+            time.sleep(0.01)
+        process.send_signal(sent)
+        said = process.communicate()[1]
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["study"]
 
 
 def test_help_imports_nothing_heavy() -> None:

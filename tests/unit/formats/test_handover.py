@@ -1,3 +1,6 @@
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +11,7 @@ from medseg.core.instances import InstanceMap
 from medseg.core.study import QualityFlag, Series, SliceReference, Study
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.formats import handover
-from tests.strategies import geometries, instance_maps
+from tests.strategies import geometries, instance_map, instance_maps
 
 
 @given(original=instance_maps())
@@ -47,3 +50,13 @@ def test_a_study_is_handed_on_unchanged(
     assert (found.number, found.modality, found.digest) == (3, "PT", "ab" * 32)
     assert found.volume.unit is IntensityUnit.SUV
     assert (found.slices, found.flags) == (series.slices, series.flags)
+
+
+def test_a_full_disk_says_so(tmp_path: Path) -> None:
+    """`/dev/full` takes nothing; numpy's error for that has no number."""
+    (tmp_path / "lesions.npy").symlink_to("/dev/full")
+    labels = np.ones((40, 50, 60), np.uint16)
+    geometry = Geometry(labels.shape, np.diag([2.0, 3.0, 4.0, 1.0]))
+    with pytest.raises(OSError, match="not written whole") as caught:
+        handover.write_instances(tmp_path / "lesions", instance_map(labels, geometry))
+    assert caught.value.errno == errno.ENOSPC

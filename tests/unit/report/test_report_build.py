@@ -68,19 +68,10 @@ def test_a_small_lesion_is_marked_and_stays() -> None:
     assert all(len(finding.pictures) == 3 for finding in report.lesions)
 
 
-def test_each_doubt_is_said_once_and_lesions_at_the_edge_are_named() -> None:
+def test_each_doubt_is_said_once() -> None:
     doubt = QualityFlag("touching-lesions", "Two lesions touch.")
-    rows = [replace(ROWS[0], touches_edge=True), ROWS[1], replace(ROWS[2], touches_edge=True)]
-    flags = built(rows, flags=(doubt, doubt)).flags
-    assert [flag.code for flag in flags] == ["touching-lesions", "touches-edge"]
-    assert flags[1].message.startswith("Lesions 1, 3 reach the edge")
+    assert built(flags=(doubt, doubt)).flags == (doubt,)
     assert built().flags == ()
-
-
-def test_a_flag_about_the_edge_is_not_doubled() -> None:
-    said = QualityFlag("touches-edge", "Lesion 1 is cut.")
-    rows = [replace(ROWS[0], touches_edge=True), *ROWS[1:]]
-    assert built(rows, flags=(said,)).flags == (said,)
 
 
 @pytest.mark.parametrize(
