@@ -1,5 +1,7 @@
 """A network that predicts a whole study, tile by tile."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,8 +95,23 @@ class TiledModel:
         return np.ascontiguousarray(total[(slice(None), *(slice(n) for n in shape))])
 
     def _tile(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
+        with torch.inference_mode(), out_of_memory():
             x = torch.from_numpy(np.ascontiguousarray(data))[None]
             logits = self.network(x.to(memory_format=torch.channels_last_3d))
         values: NDArray[np.float32] = logits[0].contiguous().numpy()
         return values
+
+
+@contextmanager
+def out_of_memory() -> Iterator[None]:
+    """Raise what torch says of a full memory as Python says it.
+
+    Raises:
+        MemoryError: The allocator of torch found no memory; it raises a bare `RuntimeError`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "allocate memory" in str(error) or isinstance(error, torch.OutOfMemoryError):
+            raise MemoryError from None
+        raise

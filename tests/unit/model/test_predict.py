@@ -8,7 +8,7 @@ from torch import nn
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput
 from medseg.model.networks.unet import build
-from medseg.model.predict import TiledModel
+from medseg.model.predict import TiledModel, out_of_memory
 
 SHAPE = (29, 18, 35)
 
@@ -122,3 +122,10 @@ def test_a_model_without_a_heatmap_gives_none(model, study):
     card = model.card.model_copy(update={"network": network})
     plain = TiledModel(card, build(network, 2).eval(), 0)
     assert plain.predict(study).centre_heatmap is None
+
+
+def test_a_full_memory_is_told_from_other_faults() -> None:
+    with pytest.raises(MemoryError), out_of_memory():
+        torch.empty(2**50)
+    with pytest.raises(RuntimeError, match="shape"), out_of_memory():
+        torch.ones(2, 3) @ torch.ones(2, 3)
