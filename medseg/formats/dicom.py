@@ -32,6 +32,7 @@ from pydicom.uid import (
 from medseg.errors import UnreadableFileError
 from medseg.formats.dicom_frames import Frame, frames_of
 from medseg.formats.dicom_suv import PetTags, pet_tags
+from medseg.formats.dicom_traits import Traits, traits_of
 from medseg.formats.dicom_values import (
     PARSING_FAULTS,
     MalformedValueError,
@@ -86,6 +87,7 @@ class DicomFile:
         is_burned_in: Text is burned into the pixels.
         pet: What a PET slice says of its intensities, None for other modalities.
         frames: Its slices; empty where the header is damaged.
+        traits: How the image was made, for a choice between series.
     """
 
     path: Path
@@ -106,6 +108,7 @@ class DicomFile:
     is_burned_in: bool
     pet: PetTags | None
     frames: tuple[Frame, ...]
+    traits: Traits
 
     @property
     def is_localizer(self) -> bool:
@@ -262,6 +265,7 @@ def _parsed(path: Path, dataset: FileDataset, *, has_pixels: bool) -> DicomFile:
         is_burned_in=texts(dataset, "BurnedInAnnotation") == ("YES",),
         pet=pet,
         frames=frames,
+        traits=traits_of(dataset),
     )
 
 
