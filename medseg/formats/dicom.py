@@ -57,6 +57,15 @@ VOLUME_KINDS = {
 
 VOLUME_MODALITIES = {"CT", "MR", "PT"}
 
+MODALITIES = {
+    *VOLUME_MODALITIES, "AR", "AU", "BI", "BMD", "CR", "CTPROTOCOL", "DG", "DOC", "DX", "ECG", "EPS",
+    "ES", "FID", "GM", "HC", "HD", "IO", "IVUS", "KO", "LS", "M3D", "MG", "NM", "OAM", "OCT",
+    "OP", "OPT", "OT", "PLAN", "PR", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN",
+    "RTRECORD", "RTSTRUCT", "RWV", "SC", "SEG", "SM", "SMR", "SR", "STAIN", "TG", "US", "VA", "XA",
+    "XC",
+}  # fmt: skip
+"""Terms of PS3.3 C.7.3.1.1.1. A modality is shown, so that no other text may stand for one."""
+
 PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
 
 MAX_INFLATED = 2**30
@@ -240,7 +249,7 @@ def _word(two: bytes, order: str) -> int:
 def _parsed(path: Path, dataset: FileDataset, *, has_pixels: bool) -> DicomFile:
     kind = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     modality = text(dataset, "Modality").upper()
-    if not modality.isalnum() or len(modality) > 16:
+    if modality not in MODALITIES:
         modality = ""
     is_volume = kind in VOLUME_KINDS or (not kind and modality in VOLUME_MODALITIES)
     frames, pet, rows, columns = _slices(dataset) if is_volume and has_pixels else ((), None, 0, 0)

@@ -348,8 +348,10 @@ def _doubts(slices: Sequence[Slice]) -> tuple[QualityFlag, ...]:
             "ends of the volume may be missing."
         )
         flags.append(QualityFlag("fewer-slices", message))
-    if any(file.is_burned_in for file in files):
-        message = "Text is burned into the images; it may be measured and may name the patient."
+    is_captured = any(file.traits.is_screen_capture for file in files)
+    if is_captured or any(file.is_burned_in for file in files):
+        source = "were taken from a screen or film, so text may be" if is_captured else "have text"
+        message = f"The images {source} burned in; it may be measured and may name the patient."
         flags.append(QualityFlag("burned-in-annotation", message))
     if not all(file.sop_instance_uid for file in files):
         message = "The source names no instances (empty UIDs), so DICOM results cannot point to it."
