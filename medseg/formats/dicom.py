@@ -58,8 +58,8 @@ VOLUME_KINDS = {
 VOLUME_MODALITIES = {"CT", "MR", "PT"}
 
 MODALITIES = {
-    *VOLUME_MODALITIES, "AR", "AU", "BI", "BMD", "CR", "CTPROTOCOL", "DG", "DOC", "DX", "ECG", "EPS",
-    "ES", "FID", "GM", "HC", "HD", "IO", "IVUS", "KO", "LS", "M3D", "MG", "NM", "OAM", "OCT",
+    *VOLUME_MODALITIES, "AR", "AU", "BI", "BMD", "CR", "CTPROTOCOL", "DG", "DOC", "DX", "ECG",
+    "EPS", "ES", "FID", "GM", "HC", "HD", "IO", "IVUS", "KO", "LS", "M3D", "MG", "NM", "OAM", "OCT",
     "OP", "OPT", "OT", "PLAN", "PR", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN",
     "RTRECORD", "RTSTRUCT", "RWV", "SC", "SEG", "SM", "SMR", "SR", "STAIN", "TG", "US", "VA", "XA",
     "XC",

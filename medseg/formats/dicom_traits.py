@@ -32,6 +32,7 @@ class Traits:
         has_contrast: A contrast agent is named.
         weighting: t1, t2 or flair, by the echo and inversion time of an MR image.
         is_screen_capture: The pixels were taken from a screen, film or video, not from a scanner.
+        part, part_count: Which part of how many of one object the file holds; 0 where it is whole.
         patient: What tells the patient from others, for a pseudonym; never shown.
         study: The Study Instance UID, for a pseudonym; never shown.
     """
@@ -40,6 +41,8 @@ class Traits:
     has_contrast: bool = False
     weighting: str = ""
     is_screen_capture: bool = False
+    part: int = 0
+    part_count: int = 0
     patient: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
 
@@ -54,6 +57,8 @@ def traits_of(dataset: Dataset) -> Traits:
         weighting=_weighting(dataset, shared),
         is_screen_capture=bool(SCREEN_WORDS & set(_texts(dataset, "ImageType")))
         or bool(_text(dataset, "ConversionType")),
+        part=int(_number(dataset, "InConcatenationNumber") or 0),
+        part_count=int(_number(dataset, "InConcatenationTotalNumber") or 0),
         patient="\\".join((_text(dataset, "IssuerOfPatientID"), _text(dataset, "PatientID")))
         if _text(dataset, "PatientID")
         else "",
