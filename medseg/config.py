@@ -33,6 +33,40 @@ class Role(Settings):
     required: bool = True
     """Whether a study without such a series is refused."""
 
+    excluded_image_types: tuple[str, ...] = ("MIP", "MINIP", "PROJECTION IMAGE", "SCREEN SAVE")
+    """Words of DICOM's image type of series that are never taken: their values are no measurements
+    of a place (maximum intensity projections) or no measurements at all."""
+
+    image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY")
+    """Words of DICOM's image type of the series to prefer; one that lacks them was derived from
+    another (reformatted, filtered, subtracted)."""
+
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+    """The plane of slices to prefer, told by the geometry. None: any."""
+
+    min_coverage_mm: float = Field(default=0, ge=0)
+    """A series that covers less from head to foot is not taken."""
+
+    max_slice_spacing_mm: float | None = Field(default=None, gt=0)
+    """A series with slices further apart is not taken. It is the distance between slices, not
+    DICOM's slice thickness, that geometry rests on."""
+
+    slice_spacing_mm: float | None = Field(default=None, gt=0)
+    """The slice spacing to prefer; None prefers the smallest."""
+
+    contrast: Literal["with", "without"] | None = None
+    """Whether to prefer a series with a contrast agent named, or without. None: either."""
+
+    weighting: Literal["t1", "t2", "flair"] | None = None
+    """What an MR series must show, told by its echo and inversion times; one whose times say
+    nothing comes last."""
+
+    body_parts: tuple[str, ...] = ()
+    """DICOM's Body Part Examined to prefer. It is often wrong, so it never excludes."""
+
+    kernel: Literal["soft", "sharp"] | None = "soft"
+    """For CT, the reconstruction to prefer, told by the look of its noise. None: either."""
+
 
 class SegmentSettings(Settings):
     """How a volume becomes instances."""

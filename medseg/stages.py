@@ -12,7 +12,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from medseg.core.prediction import Progress, silent
 from medseg.core.report import RunRecord
 from medseg.errors import SettingsError
 from medseg.formats import handover, nifti, tables
+from medseg.site_secret import load_site_secret
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +120,9 @@ def ingest(
             known = [config.load_protocol(name) for name in config.embedded("protocols")]
             protocol, why = select.choose_protocol(source, known)
         _check_roles(protocol)
-        study = select.read_study(source, protocol, series)
+        study = select.read_study(source, protocol, series, load_site_secret())
         choice = {"protocol": why, **study.choice}
-        handover.write_study(work / run_folder.STAGES, type(study)(study.series, choice))
+        handover.write_study(work / run_folder.STAGES, replace(study, choice=choice))
     return protocol
 
 
@@ -265,6 +266,9 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
         ),
         timings_seconds=json.loads((stages / "timings.json").read_text(encoding="utf-8")),
         peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        candidates=dict(study.candidates),
+        study_key=study.study_key,
+        patient_key=study.patient_key,
     )
 
 

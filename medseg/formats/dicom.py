@@ -33,6 +33,7 @@ from medseg.errors import UnreadableFileError
 from medseg.formats.dicom_encoding import LOSSY_SYNTAXES, Encoding, Place, encoding_of, find_pixels
 from medseg.formats.dicom_frames import Frame, frames_of
 from medseg.formats.dicom_suv import PetTags, pet_tags
+from medseg.formats.dicom_traits import Traits, traits_of
 from medseg.formats.dicom_values import (
     PARSING_FAULTS,
     MalformedValueError,
@@ -56,6 +57,15 @@ VOLUME_KINDS = {
 """Storage classes whose objects are slices of a CT, MR or PET volume."""
 
 VOLUME_MODALITIES = {"CT", "MR", "PT"}
+
+MODALITIES = {
+    *VOLUME_MODALITIES, "AR", "AU", "BI", "BMD", "CR", "CTPROTOCOL", "DG", "DOC", "DX", "ECG",
+    "EPS", "ES", "FID", "GM", "HC", "HD", "IO", "IVUS", "KO", "LS", "M3D", "MG", "NM", "OAM", "OCT",
+    "OP", "OPT", "OT", "PLAN", "PR", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN",
+    "RTRECORD", "RTSTRUCT", "RWV", "SC", "SEG", "SM", "SMR", "SR", "STAIN", "TG", "US", "VA", "XA",
+    "XC",
+}  # fmt: skip
+"""Terms of PS3.3 C.7.3.1.1.1. A modality is shown, so that no other text may stand for one."""
 
 MAX_INFLATED = 2**30
 """Bytes that a deflated file may become: a bomb is told before it is unpacked."""
@@ -87,6 +97,7 @@ class DicomFile:
         encoding: How its pixels are stored; None where the header is damaged.
         is_lossy: Pixels were compressed with a loss at some time.
         frames: Its slices; empty where the header is damaged.
+        traits: How the image was made, for a choice between series.
     """
 
     path: Path
@@ -109,6 +120,7 @@ class DicomFile:
     encoding: Encoding | None
     is_lossy: bool
     frames: tuple[Frame, ...]
+    traits: Traits
 
     @property
     def is_localizer(self) -> bool:
@@ -227,7 +239,7 @@ def _check_inflated_size(file: BinaryIO) -> None:
 def _parsed(path: Path, dataset: FileDataset, place: Place | None) -> DicomFile:
     kind = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     modality = text(dataset, "Modality").upper()
-    if not modality.isalnum() or len(modality) > 16:
+    if modality not in MODALITIES:
         modality = ""
     is_volume = kind in VOLUME_KINDS or (not kind and modality in VOLUME_MODALITIES)
     frames, pet, encoding = (
@@ -257,6 +269,7 @@ def _parsed(path: Path, dataset: FileDataset, place: Place | None) -> DicomFile:
         is_lossy=text(dataset, "LossyImageCompression") == "01"
         or dataset.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES,
         frames=frames,
+        traits=traits_of(dataset),
     )
 
 

@@ -10,7 +10,7 @@ from medseg.errors import InputError
 from medseg.formats import dicom_stack, nifti
 from medseg.formats.dicom_pixels import read_voxels
 from medseg.formats.nifti_header import NiftiHeader
-from medseg.ingest.checks import check_grid
+from medseg.ingest.checks import check_grid, check_perpendicular
 from medseg.ingest.discover import FoundSeries
 
 
@@ -59,6 +59,7 @@ def accept(found: FoundSeries) -> AcceptedSeries:
     content = found.content
     if isinstance(content, Path):
         header = nifti.read_header(content)
+        check_perpendicular(header.geometry)
         flags = (*header.flags, *check_grid(header.geometry))
         unit, geometry = IntensityUnit.ARBITRARY, header.geometry
         return AcceptedSeries(found.number, None, geometry, unit, flags, NiftiFile(content, header))
