@@ -54,15 +54,14 @@ def inspect(path: Path, *, protocol: str | None = None, json: Json = False) -> i
         json: Print one JSON object for machines.
     """
     from medseg.config import load_protocol
-    from medseg.ingest.inspect import inspect as inspect_source
-    from medseg.ingest.select import explain
+    from medseg.ingest import guard
     from medseg.terminal import as_json, inspection_text
 
     chosen = load_protocol(protocol) if protocol is not None else None
-    inspection = inspect_source(path)
+    inspection = guard.inspect(path)
     answer = inspection.plain()
     if chosen is not None:
-        answer["choice"] = explain(path, chosen).plain()
+        answer["choice"] = guard.explain(path, chosen).plain()
     if json or inspection.series or inspection.ignored:
         print(as_json(answer) if json else inspection_text(answer))
     refusal = inspection.refusal

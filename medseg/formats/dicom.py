@@ -4,6 +4,7 @@ Every file is asked, whatever its name. Nothing here decides whether a series is
 `dicom_stack`; `dicom_pixels` reads the voxels.
 """
 
+import io
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,8 +68,16 @@ MODALITIES = {
 }  # fmt: skip
 """Terms of PS3.3 C.7.3.1.1.1. A modality is shown, so that no other text may stand for one."""
 
-MAX_INFLATED = 2**30
-"""Bytes that a deflated file may become: a bomb is told before it is unpacked."""
+INFLATED_FREE = 2**26
+INFLATED_RATIO = 64
+"""A deflated file may become 64 MiB, or 64 times its size: a bomb is told before it is unpacked.
+Images deflate two to four times, and a mask is no volume."""
+
+UID_ROOT = b"1.2.840.10008."
+"""Of every transfer syntax and storage class."""
+
+NIFTI_SIZES = (b"\x5c\1\0\0", b"\0\0\1\x5c", b"\x1c\2\0\0", b"\0\0\2\x1c")
+"""How a NIfTI file begins, which may hold a DICOM header as an extension."""
 
 SEND_AGAIN = "Ask the archive to send the series again, then run the study again."
 
@@ -126,6 +135,11 @@ class DicomFile:
     def is_localizer(self) -> bool:
         """Whether it is a scout, which holds no volume even beside slices that do."""
         return any("LOCALIZER" in frame.image_type for frame in self.frames)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it holds no image and its storage class is none of DICOM's."""
+        return not self.is_volume and not self.has_pixels and self.kind.endswith(" object")
 
     @property
     def is_lost_slice(self) -> bool:
@@ -204,8 +218,13 @@ def _unreadable() -> UnreadableFileError:
 
 
 def _is_marked(start: bytes) -> bool:
-    """Whether the preamble ends as it must, or what follows it begins so: the mark is damaged."""
-    return start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0"
+    """Whether the preamble ends as it must, or the mark is damaged and the rest speaks for itself.
+
+    Then what follows it begins so, or there are UIDs of DICOM's own between bytes that are no text.
+    """
+    if start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0":
+        return True
+    return UID_ROOT in start and b"\0" in start and start[:4] not in NIFTI_SIZES
 
 
 def _looks_like_dicom(start: bytes) -> bool:
@@ -226,13 +245,14 @@ def _check_inflated_size(file: BinaryIO) -> None:
     start = file.read(1024)
     if DeflatedExplicitVRLittleEndian.encode() not in start:
         return
+    most = max(INFLATED_FREE, INFLATED_RATIO * file.seek(0, io.SEEK_END))
     file.seek(144 + int.from_bytes(start[140:144], "little"))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size, waiting = 0, file.read(2**20)
-    while waiting and size <= MAX_INFLATED:
+    while waiting and size <= most:
         size += len(inflater.decompress(waiting, 2**24))
         waiting = inflater.unconsumed_tail or file.read(2**20)
-    if size > MAX_INFLATED:
+    if size > most:
         raise MalformedValueError
 
 

@@ -75,14 +75,24 @@ def voxel_file(path: Path, header: NiftiHeader) -> Path:
     """
     if not header.is_pair:
         return path
-    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
-    for name in (f"{stem}.img", f"{stem}.img.gz"):
-        if (path.parent / name).is_file():
-            return path.parent / name
+    for other in _voxel_halves(path):
+        if other.is_file():
+            return other
     raise UnreadableFileError(
         "The NIfTI header belongs to a pair whose voxel file (.img) is not beside it.",
         "Put both files of the pair into one folder, under one name.",
     )
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file and, where it may be the header of a pair, what lies beside it as its `.img`."""
+    return (path, *(other for other in _voxel_halves(path) if other.is_file() and other != path))
+
+
+def _voxel_halves(path: Path) -> tuple[Path, ...]:
+    """Where the voxels of a pair may lie."""
+    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
+    return tuple(path.parent / name for name in (f"{stem}.img", f"{stem}.img.gz"))
 
 
 def read(path: Path) -> Volume:
@@ -245,8 +255,14 @@ def _planes(path: Path, header: NiftiHeader, digest: Digest) -> Iterator[NDArray
                     raise _cut()
                 filled += count
             yield plane.T
-        while file.read(CHUNK):
-            continue
+        while beyond := file.read(CHUNK):
+            left += len(beyond)
+    if left >= header.smallest_plane_bytes:
+        raise UnreadableFileError(
+            "The NIfTI file holds more voxels than its header says, so the sizes in the header "
+            "are wrong.",
+            EXPORT_AGAIN,
+        )
 
 
 def _read_all(path: Path, digest: Digest) -> None:

@@ -4,11 +4,11 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.config import Protocol, Role
-from medseg.core.study import Candidate, QualityFlag, Series, Study
+from medseg.core.study import QualityFlag, Series, Study
 from medseg.core.volume import Volume
 from medseg.errors import InputError, SeriesChoiceError
 from medseg.ingest.accept import AcceptedSeries, read_series
@@ -23,41 +23,8 @@ from medseg.ingest.choice import (
     listing,
     pick,
 )
+from medseg.ingest.inspection import Explanation
 from medseg.ingest.pseudonym import pseudonyms
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """How a protocol's roles would be filled; the key `choice` of `medseg inspect --json`.
-
-    Attributes:
-        protocol: Its name.
-        reasons: Role to the sentence that says why this series, as far as roles could be filled.
-        candidates: Role to everything that was considered, best first.
-        refusal: Why the study cannot be read, or None.
-    """
-
-    protocol: str
-    reasons: Mapping[str, str]
-    candidates: Mapping[str, tuple[Candidate, ...]]
-    refusal: InputError | None
-
-    def plain(self) -> dict[str, object]:
-        """As plain values."""
-        refusal = self.refusal
-        return {
-            "protocol": self.protocol,
-            "roles": {
-                role: {
-                    "reason": self.reasons.get(role),
-                    "candidates": [asdict(one) for one in candidates],
-                }
-                for role, candidates in self.candidates.items()
-            },
-            "error": None if refusal is None else type(refusal).__name__,
-            "problem": None if refusal is None else refusal.problem,
-            "remedy": None if refusal is None else refusal.remedy,
-        }
 
 
 def read_study(
