@@ -143,8 +143,9 @@ def body_view(
 ) -> Scene:
     """A part of a whole body: around any tissue, or as often around something hot."""
     body = bodies[int(rng.integers(len(bodies)))]
-    there = body.image > (HOT_SUV if rng.random() < 0.5 else TISSUE_SUV)
-    there = there & (body.labels == 0)
+    tissue = (body.image > TISSUE_SUV) & (body.labels == 0)
+    hot = tissue & (body.image > HOT_SUV)
+    there = hot if rng.random() < 0.5 and hot.any() else tissue
     index = np.array(np.unravel_index(rng.choice(np.flatnonzero(there)), there.shape))
     to_source = placement(body.geometry.to_world(index), settings, rng)
     return view(body, settings.crop, settings.input.spacing_mm, to_source)
@@ -157,7 +158,7 @@ def touching(sources: Sources, settings: TrainingSettings, rng: np.random.Genera
     else:
         scene = case_view(sources, settings, rng)
     first = draw_tumour(sources.cases, settings, rng)
-    corner = _corner_somewhere(scene, first, rng)
+    corner = corner_somewhere(scene, first, rng)
     scene = add(scene, first, corner)
     for _ in range(int(rng.integers(1, 3))):
         second = draw_tumour(sources.cases, settings, rng)
@@ -228,10 +229,10 @@ def disturb(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
 
 
 def _add_somewhere(scene: Scene, tumour: Tumour, rng: np.random.Generator) -> Scene:
-    return add(scene, tumour, _corner_somewhere(scene, tumour, rng))
+    return add(scene, tumour, corner_somewhere(scene, tumour, rng))
 
 
-def _corner_somewhere(
+def corner_somewhere(
     scene: Scene, tumour: Tumour, rng: np.random.Generator
 ) -> tuple[int, int, int]:
     """Where a tumour must begin to lie around a voxel of quiet tissue, if there is any."""
