@@ -15,6 +15,7 @@ from medseg.training.bodies import phantom_case, read_bodies
 from medseg.training.checkpoint import State
 from medseg.training.datasets import Case, read_cases
 from medseg.training.fit import unpublished_card
+from medseg.training.sampling import Sources
 from medseg.training.scores import score_cases, score_outside, score_pairs
 
 UNSEEN_PHANTOMS = (0, 101, 102)
@@ -71,8 +72,8 @@ def measure(
         "pet_lesions/val": score_cases(model, val, segment),
         "phantom seed 0 (unseen)": score_cases(model, phantoms[:1], segment),
         "phantoms of seeds 101 and 102 (unseen)": score_cases(model, phantoms[1:], segment),
-        "touching pairs of val tumours (synthetic)": score_pairs(
-            model, val, settings, segment, PAIRS
+        "touching pairs of val tumours in phantoms (synthetic)": score_pairs(
+            model, Sources(val, tuple(phantoms)), settings, segment, PAIRS
         ),
     }
     if settings.whole_body is not None:

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from medseg.config import TrainingSettings
 from medseg.model.normalise import normalise
 from medseg.training.datasets import Case
-from medseg.training.synthesis import Scene, Tumour, add, beside, cut_out, view
+from medseg.training.synthesis import POINT_SPREAD_MM, Scene, Tumour, add, beside, cut_out, view
 from medseg.training.targets import centre_heatmap, sigma_mm
 
 TISSUE_SUV = 0.3
@@ -26,7 +26,7 @@ HOLLOW_SHARE = 0.3
 FAINT_SHARE = 0.3
 """Share of the cases whose lesions are made fainter."""
 
-TUMOUR_RADIUS_MM = (5.0, 30.0)
+TUMOUR_RADIUS_MM = (6.0, 30.0)
 """Pasted tumours are scaled to be in it: from what a PET resolves up to small real ones."""
 
 
@@ -141,10 +141,12 @@ def fainter(scene: Scene, rng: np.random.Generator) -> Scene:
 def body_view(
     bodies: Sequence[Case], settings: TrainingSettings, rng: np.random.Generator
 ) -> Scene:
-    """A part of a whole body: around any tissue, or as often around something hot."""
+    """A part of a whole body: around a lesion, something hot or any tissue, each as often."""
     body = bodies[int(rng.integers(len(bodies)))]
-    there = body.image > (HOT_SUV if rng.random() < 0.5 else TISSUE_SUV)
-    there = there & (body.labels == 0)
+    tissue = (body.image > TISSUE_SUV) & (body.labels == 0)
+    kinds = (body.labels > 0, tissue & (body.image > HOT_SUV), tissue)
+    there = kinds[int(rng.integers(len(kinds)))]
+    there = there if there.any() else tissue
     index = np.array(np.unravel_index(rng.choice(np.flatnonzero(there)), there.shape))
     to_source = placement(body.geometry.to_world(index), settings, rng)
     return view(body, settings.crop, settings.input.spacing_mm, to_source)
@@ -157,7 +159,7 @@ def touching(sources: Sources, settings: TrainingSettings, rng: np.random.Genera
     else:
         scene = case_view(sources, settings, rng)
     first = draw_tumour(sources.cases, settings, rng)
-    corner = _corner_somewhere(scene, first, rng)
+    corner = corner_somewhere(scene, first, rng)
     scene = add(scene, first, corner)
     for _ in range(int(rng.integers(1, 3))):
         second = draw_tumour(sources.cases, settings, rng)
@@ -176,12 +178,22 @@ def draw_tumour(
     radius_mm = np.exp(rng.uniform(*np.log(TUMOUR_RADIUS_MM)))
     scale = min(1.2, radius_mm / lesion.radius_mm)
     rotation = Rotation.random(rng=rng).as_matrix() * rng.choice((-1, 1))
-    tumour = cut_out(case, lesion, settings.input.spacing_mm, rotation, scale)
+    tumour = solid(cut_out(case, lesion, settings.input.spacing_mm, rotation, scale), rng)
     peak = float(tumour.excess[tumour.mask].max(initial=0.1))
     # A shrunk tumour has lost uptake to the blur; small lesions that are reported are hot enough.
     wanted = np.exp(rng.uniform(np.log(2.0), np.log(20.0)))
     gain = np.clip(wanted / max(peak, 0.1), 0.3, 3)
     return replace(tumour, excess=(tumour.excess * gain).astype(np.float32))
+
+
+def solid(tumour: Tumour, rng: np.random.Generator) -> Tumour:
+    """The same without the cold core that a large tumour has and a small one has not."""
+    if not tumour.mask.any():
+        return tumour
+    floor = tumour.excess[tumour.mask].max() * rng.uniform(0.5, 1)
+    filled = np.where(tumour.mask, np.maximum(tumour.excess, floor), tumour.excess)
+    blur = [POINT_SPREAD_MM / step for step in tumour.spacing_mm]
+    return replace(tumour, excess=ndimage.gaussian_filter(filled, blur).astype(np.float32))
 
 
 def placement(
@@ -228,10 +240,10 @@ def disturb(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
 
 
 def _add_somewhere(scene: Scene, tumour: Tumour, rng: np.random.Generator) -> Scene:
-    return add(scene, tumour, _corner_somewhere(scene, tumour, rng))
+    return add(scene, tumour, corner_somewhere(scene, tumour, rng))
 
 
-def _corner_somewhere(
+def corner_somewhere(
     scene: Scene, tumour: Tumour, rng: np.random.Generator
 ) -> tuple[int, int, int]:
     """Where a tumour must begin to lie around a voxel of quiet tissue, if there is any."""

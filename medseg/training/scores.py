@@ -12,19 +12,13 @@ from medseg.core.volume import IntensityUnit, Volume
 from medseg.model.predict import TiledModel
 from medseg.segment.delineate import delineate
 from medseg.training.datasets import Case
-from medseg.training.sampling import draw_tumour
+from medseg.training.sampling import Sources, body_view, corner_somewhere, draw_tumour
 from medseg.training.synthesis import Scene, add, beside
 from medseg.training.validate import dice
 
-PAIR_SHAPE = (48, 48, 64)
-"""Voxels of the scene that a synthetic pair is scored in."""
-
-QUIET_SUV = 0.8
-"""Soft tissue around a synthetic pair."""
-
-SAME_DICE = 0.5
-"""Dice from which a predicted instance is the reference instance and no other: two that both reach
-it for one reference would overlap each other."""
+SAME_IOU = 0.5
+"""Intersection over union above which a predicted instance is the reference instance; none can be
+that of two, as instances do not overlap (Kirillov et al. 2019, doi 10.1109/CVPR.2019.00963)."""
 
 
 def score_cases(
@@ -34,8 +28,8 @@ def score_cases(
 
     Returns:
         Mean and least Dice of the foreground on the acquired grid; how many lesions there are, how
-        many were found (any overlap) and delineated as one instance of their own (Dice 0.5 or
-        more, one to one); false positives (no overlap with any lesion).
+        many were found (any overlap) and how many have an instance of their own (`SAME_IOU`);
+        false positives (no overlap with any lesion).
     """
     overlaps, found, own, false, lesions = [], 0, 0, 0, 0
     for case in cases:
@@ -43,7 +37,7 @@ def score_cases(
         overlaps.append(dice(predicted > 0, case.labels > 0))
         lesions += len(case.lesions)
         found += len(np.unique(case.labels[(predicted > 0) & (case.labels > 0)]))
-        own += count_same(predicted, case.labels)
+        own += len(same_instances(predicted, case.labels))
         touched = np.unique(predicted[case.labels > 0])
         false += int(predicted.max()) - int((touched > 0).sum())
     return {
@@ -79,7 +73,7 @@ def score_outside(model: TiledModel, body: Case, settings: SegmentSettings) -> d
 
 def score_pairs(
     model: TiledModel,
-    cases: Sequence[Case],
+    sources: Sources,
     training: TrainingSettings,
     settings: SegmentSettings,
     count: int,
@@ -88,24 +82,25 @@ def score_pairs(
 
     Args:
         model: Scored.
-        cases: Whose tumours are pasted side by side; not those that it learnt from.
+        sources: Whose tumours are put side by side, in which bodies; none that it learnt from.
         training: How tumours are drawn.
         settings: How instances are separated.
         count: Number of pairs.
 
     Returns:
         Pairs; those split rightly by the peaks of the prediction and by connected components
-        alone; right means two instances, each with Dice 0.5 or more with a tumour of its own.
+        alone; right means that each tumour has an instance of its own (`SAME_IOU`).
     """
     by_peaks = by_components = 0
     for seed in range(count):
-        scene = touching_pair(cases, training, np.random.default_rng((7919, seed)))
-        geometry = Geometry(PAIR_SHAPE, np.diag([*scene.spacing_mm, 1.0]))
-        case = Case("pair", scene.image, scene.labels, geometry, ())
-        predicted = labels_of(model, case, settings)
+        scene = touching_pair(sources, training, np.random.default_rng((7919, seed)))
+        geometry = Geometry(training.crop, np.diag([*scene.spacing_mm, 1.0]))
+        predicted = labels_of(
+            model, Case("pair", scene.image, scene.labels, geometry, ()), settings
+        )
         together = cc3d.connected_components(predicted > 0, connectivity=26)
-        by_peaks += _is_split(predicted, scene.labels)
-        by_components += _is_split(together, scene.labels)
+        by_peaks += same_instances(predicted, scene.labels) == {1, 2}
+        by_components += same_instances(together, scene.labels) == {1, 2}
     return {
         "pairs": count,
         "split_by_peaks": by_peaks,
@@ -113,19 +108,26 @@ def score_pairs(
     }
 
 
-def touching_pair(
-    cases: Sequence[Case], training: TrainingSettings, rng: np.random.Generator
-) -> Scene:
-    """Two tumours that touch, in quiet tissue with the noise of a PET."""
-    noise = rng.normal(0, 0.1, PAIR_SHAPE)
-    image = (QUIET_SUV + noise).astype(np.float32)
-    scene = Scene(image, np.zeros(PAIR_SHAPE, np.uint16), training.input.spacing_mm, ())
-    offset = None
-    while offset is None:
-        first, second = (draw_tumour(cases, training, rng) for _ in range(2))
+def touching_pair(sources: Sources, training: TrainingSettings, rng: np.random.Generator) -> Scene:
+    """Two tumours that touch, whole, somewhere in a body; only these two are labelled.
+
+    Raises:
+        ValueError: The scene is too small for two tumours.
+    """
+    for _ in range(1000):
+        scene = body_view(sources.bodies, training, rng)
+        scene = Scene(scene.image, np.zeros_like(scene.labels), scene.spacing_mm, ())
+        first, second = (draw_tumour(sources.cases, training, rng) for _ in range(2))
         offset = beside(first, second, rng.normal(size=3))
-    start = np.array(PAIR_SHAPE) // 2 - np.array(first.mask.shape) // 2
-    return add(add(scene, first, start.tolist()), second, (start + offset).tolist())
+        if offset is None:
+            continue
+        corner = corner_somewhere(scene, first, rng)
+        scene = add(scene, first, corner)
+        scene = add(scene, second, [c + o for c, o in zip(corner, offset, strict=True)])
+        sizes = np.bincount(scene.labels.ravel(), minlength=3)[1:].tolist()
+        if sizes == [int(first.mask.sum()), int(second.mask.sum())]:
+            return scene
+    raise ValueError(f"two tumours do not fit into {training.crop}")
 
 
 def labels_of(model: TiledModel, case: Case, settings: SegmentSettings) -> NDArray[np.uint16]:
@@ -135,17 +137,14 @@ def labels_of(model: TiledModel, case: Case, settings: SegmentSettings) -> NDArr
     return delineate(volumes, model, settings, identity="score").lesions.labels
 
 
-def count_same(prediction: NDArray[np.integer], reference: NDArray[np.integer]) -> int:
-    """How many reference instances have a predicted one with Dice of `SAME_DICE` or more."""
+def same_instances(prediction: NDArray[np.integer], reference: NDArray[np.integer]) -> set[int]:
+    """Labels of the reference that have a predicted instance of their own, above `SAME_IOU`."""
     sizes = np.bincount(prediction.ravel())
-    same = 0
+    same = set()
     for label in np.unique(reference[reference > 0]):
         mask = reference == label
         shared = np.bincount(prediction[mask], minlength=len(sizes))
-        overlap = 2 * shared / (sizes + int(mask.sum()))
-        same += bool((overlap[1:] > SAME_DICE).any())
+        union = sizes + int(mask.sum()) - shared
+        if (shared[1:] > SAME_IOU * union[1:]).any():
+            same.add(int(label))
     return same
-
-
-def _is_split(prediction: NDArray[np.integer], reference: NDArray[np.integer]) -> bool:
-    return int(prediction.max()) == 2 and count_same(prediction, reference) == 2

@@ -140,11 +140,12 @@ def test_the_notebook_runs_and_its_changed_setting_changes_the_lesions(
     shown = "".join(
         output.text for cell in cells for output in cell.outputs if output.output_type == "stream"
     )
-    counts = [
-        int(line.split()[1])
-        for line in shown.splitlines()
-        if line.startswith(("as-shipped:", "unsplit:"))
-    ]
-    assert len(counts) == 2
-    assert counts[0] > counts[1] > 0
-    assert "settings.segment.peak_prominence: 0.2 -> 1.0" in shown
+    volumes: dict[str, float] = {}
+    for line in shown.splitlines():
+        if line.startswith(("as-shipped:", "stricter:")):
+            run = line.split(":")[0]
+            volumes[run] = 0.0
+        elif line.startswith("  ") and " mL, " in line:
+            volumes[run] += float(line.split(":")[1].split(" mL")[0])
+    assert volumes["as-shipped"] > volumes["stricter"] > 0
+    assert "settings.segment.foreground_threshold: 0.5 -> 0.8" in shown

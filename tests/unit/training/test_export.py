@@ -47,7 +47,7 @@ def test_every_score_is_there_and_those_on_training_data_say_so(exported):
     card, *_ = exported
     assert card.scores["pet_lesions/val"]["cases"] == 1
     assert card.scores["phantom seed 0 (unseen)"]["lesions"] == 1
-    assert card.scores["touching pairs of val tumours (synthetic)"]["pairs"] == 2
+    assert card.scores["touching pairs of val tumours in phantoms (synthetic)"]["pairs"] == 2
     assert not any("whole body" in name for name in card.scores)
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from medseg.training.sampling import disturb, fainter, hollow, placement
-from medseg.training.synthesis import Scene, view
+from medseg.training.datasets import make_case
+from medseg.training.sampling import body_view, disturb, fainter, hollow, placement, solid
+from medseg.training.synthesis import Scene, Tumour, view
 
 
 @pytest.fixture
@@ -38,6 +39,30 @@ def test_a_hollow_lesion_has_a_cold_core_and_a_hot_rim_and_is_outlined_whole(sce
         assert cored.image[inside].max() > 2
         assert cored.image[inside].mean() < scene.image[inside].mean()
         np.testing.assert_array_equal(cored.labels, scene.labels)
+
+
+def test_a_solid_tumour_has_no_cold_core_and_no_more_uptake_than_before():
+    excess = np.zeros((11, 13, 12), np.float32)
+    mask = np.zeros(excess.shape, bool)
+    mask[2:9, 3:10, 2:10] = True
+    excess[mask] = 8
+    excess[4:7, 5:8, 4:8] = 0
+    filled = solid(Tumour(excess, mask, (5.0, 5.0, 4.0)), np.random.default_rng(2))
+    assert filled.excess[4:7, 5:8, 4:8].min() > 3
+    assert filled.excess.max() <= 8
+    np.testing.assert_array_equal(filled.mask, mask)
+
+
+def test_bodies_are_drawn_around_their_lesions_too(case, settings, oblique):
+    """A third of the time, so that lesions of phantoms are learnt from."""
+    spread = np.zeros(oblique.shape, np.uint16)
+    spread[3:5, 3:5, 3:6] = 1
+    body = make_case("body", case.image, spread, oblique)
+    small = settings.model_copy(update={"crop": (8, 8, 8)})
+    seen = [
+        bool(body_view((body,), small, np.random.default_rng(seed)).placed) for seed in range(60)
+    ]
+    assert 10 < sum(seen) < 50
 
 
 def test_a_scene_without_a_lesion_stays_as_it_is(scene, settings):

@@ -2,13 +2,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput, VoxelPrediction
 from medseg.training.datasets import make_case
+from medseg.training.sampling import Sources
 from medseg.training.scores import (
-    count_same,
+    same_instances,
     score_cases,
     score_outside,
     score_pairs,
@@ -62,29 +64,35 @@ def test_an_organ_called_lesion_is_a_false_positive_with_its_volume(two, oblique
     assert outside["volume_outside_ml"] >= outside["false_positive_volume_ml"]
 
 
-def test_same_means_most_of_both():
+def test_an_instance_of_its_own_is_most_of_both():
     reference = np.zeros((4, 5, 6), np.uint16)
     reference[:2, :, :3], reference[2:, :, 3:] = 1, 2
-    assert count_same(reference, reference) == 2
-    assert count_same((reference > 0).astype(np.uint16), reference) == 2  # each is half: 2/3
-    assert count_same(np.ones_like(reference), reference) == 0
-    assert count_same(np.zeros_like(reference), reference) == 0
+    small = reference.copy()
+    small[1] = 0
+    assert same_instances(reference, reference) == {1, 2}
+    assert same_instances(small, reference) == {2}  # the first has exactly half
+    assert same_instances((reference > 0).astype(np.uint16), reference) == set()
+    assert same_instances(np.zeros_like(reference), reference) == set()
 
 
-def test_a_pair_touches_and_each_has_a_label(case, settings):
-    scene = touching_pair([case], settings, np.random.default_rng(3))
+def test_a_pair_touches_and_each_is_whole(case, oblique, settings):
+    sources = Sources((case,), (quiet(oblique),))
+    scene = touching_pair(sources, settings, np.random.default_rng(3))
     assert set(np.unique(scene.labels)) == {0, 1, 2}
-    assert len(scene.placed) == 2
+    assert (binary_dilation(scene.labels == 1, np.ones((3, 3, 3))) & (scene.labels == 2)).any()
 
 
-def test_pairs_are_counted_for_peaks_and_for_components(case, settings):
-    model = Threshold(2.5, spacing_mm=settings.input.spacing_mm)
-    scores = score_pairs(model, [case], settings, SEGMENT, count=4)
-    assert scores["pairs"] == 4
-    assert 0 < scores["split_by_peaks"] <= 4
+def test_pairs_are_counted_for_peaks_and_for_components(case, oblique, settings):
+    large = settings.model_copy(update={"crop": (28, 32, 40)})
+    model = Threshold(2.0, spacing_mm=settings.input.spacing_mm)
+    sources = Sources((case,), (quiet(oblique),))
+    scores = score_pairs(model, sources, large, SEGMENT, count=6)
+    assert scores["pairs"] == 6
+    assert 0 < scores["split_by_peaks"] <= 6
     assert scores["split_by_connected_components"] < scores["split_by_peaks"]
 
 
-def test_the_grid_of_the_fixture_is_no_cube(oblique):
-    assert isinstance(oblique, Geometry)
-    assert len(set(oblique.shape)) == 3
+def quiet(geometry: Geometry):
+    """A body without lesions."""
+    image = np.full(geometry.shape, 0.8, np.float32)
+    return make_case("quiet", image, np.zeros(geometry.shape, np.uint16), geometry)
