@@ -46,7 +46,7 @@ def values(bits: int, *, signed: bool) -> np.ndarray:
     """Values over the whole range, in the smallest type that holds them."""
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if signed else (0, 2**bits)
     dtype = np.dtype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
-    made = RNG.integers(low, high, GEOMETRY.shape).astype(dtype)
+    made = np.random.default_rng(bits).integers(low, high, GEOMETRY.shape).astype(dtype)
     made[0, 0], made[-1, -1] = low, high - 1
     return made
 

@@ -21,6 +21,7 @@ from medseg.errors import ResourceError, SeriesChoiceError, SourceNotFoundError,
 from medseg.formats import handover
 from medseg.ingest import guard
 from medseg.ingest.inspect import inspect as inspect_here
+from medseg.ingest.select import explain
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
 from tests.unit.ingest.test_select import pet, protocol
@@ -145,6 +146,32 @@ def test_a_study_is_handed_on_and_errors_keep_their_class(tmp_path, failing):
         guard.hand_on(tmp_path / "one", stages, rules, {})
 
 
+def test_a_choice_is_explained_as_in_this_process(tmp_path, failing):
+    dicom_series.write(tmp_path / "a", pet())
+    dicom_series.write(tmp_path / "b", pet(SeriesNumber=8))
+    found = guard.explain(tmp_path, protocol())
+    assert found.plain() == explain(tmp_path, protocol()).plain()
+    assert isinstance(found.refusal, SeriesChoiceError)
+    (tmp_path / "a" / "file4").rename(tmp_path / "a" / "CANARY-SIGSEGV-1")
+    refusal = guard.explain(tmp_path, protocol()).refusal
+    assert isinstance(refusal, UnreadableFileError)
+    with pytest.raises(SourceNotFoundError):
+        guard.explain(tmp_path / "missing", protocol())
+
+
+def test_the_sites_secret_names_the_study_that_is_handed_on(tmp_path):
+    dicom_series.write(tmp_path / "study", pet(PatientID="7", StudyInstanceUID="1.2.9"))
+    names = []
+    for secret in (b"a secret of a site", b"another site's one", None):
+        stages = tmp_path / f"stages{len(names)}"
+        stages.mkdir()
+        guard.hand_on(tmp_path / "study", stages, protocol(), {}, secret)
+        names.append(handover.read_study(stages).patient_key)
+    assert names[2] is None
+    assert None not in names[:2]
+    assert names[0] != names[1]
+
+
 def bomb(path: Path, shape: tuple[int, int, int]) -> None:
     """A NIfTI file of zeros, true to its header."""
     header = nib.Nifti1Header()
@@ -192,6 +219,26 @@ def test_the_reading_process_dies_with_its_parent(tmp_path, failing):
     _until(lambda: not Path(f"/proc/{child}").exists())
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_ended_while_a_file_is_read_leaves_nothing(tmp_path, failing, sent, code):
+    source = three_series(tmp_path / "source", "CANARY-sleep-1")
+    command = "from medseg.cli import main; main()"
+    arguments = ["delineate", str(source), str(tmp_path / "made" / "run")]
+    with subprocess.Popen(
+        [sys.executable, "-c", command, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as parent:
+        child = _until(lambda: _children(parent.pid))[0]
+        os.killpg(parent.pid, sent) if sent == signal.SIGINT else parent.send_signal(sent)
+        said = parent.communicate()[1]
+    assert parent.returncode == code
+    assert not Path(f"/proc/{child}").exists()
+    assert not (tmp_path / "made").exists()
+    assert "Traceback" not in said
+
+
 def _until(found, seconds: float = 60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -202,12 +249,14 @@ def _until(found, seconds: float = 60):
 
 
 def _children(pid: int) -> list[str]:
-    """Reading processes of a parent, once they are confined."""
+    """Reading processes of a parent, once they are confined: what starts ignores no Ctrl-C."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     children = path.read_text().split() if path.exists() else []
-    return [one for one in children if "Max core file size        0 " in _limits(one)]
+    return [one for one in children if _ignored(one) >> (signal.SIGINT - 1) & 1]
 
 
-def _limits(pid: str) -> str:
-    path = Path(f"/proc/{pid}/limits")
-    return path.read_text() if path.exists() else ""
+def _ignored(pid: str) -> int:
+    """The signals that a process ignores, a bit each (proc_pid_status(5), SigIgn)."""
+    path = Path(f"/proc/{pid}/status")
+    status = path.read_text() if path.exists() else "SigIgn: 0"
+    return int(status.partition("SigIgn:")[2].split()[0], 16)
