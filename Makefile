@@ -40,7 +40,7 @@ format: install
 # that Prefect's server was tested with.
 lock:
 	rm -rf build/lock-venv && $(PYTHON) -m venv build/lock-venv
-	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 fastapi==0.141.1 hatchling
+	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 fastapi==0.141.1 hatchling editables
 	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	{ echo "# Every package that medseg runs, builds and is tested with. Made by 'make lock'."; \
 	  build/lock-venv/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//'; } > requirements.lock

@@ -8,8 +8,12 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_HOME, te
 from prefect.testing.utilities import prefect_test_harness
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the flow tests on one worker: a server costs 8.5 s to start."""
+    """Keep the flow tests on one worker: a server costs 8.5 s to start.
+
+    First, because pytest reads `slow` and xdist the group in hooks of the same name.
+    """
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
