@@ -113,14 +113,6 @@ def stack(files: Sequence[DicomFile]) -> Stack:
     return Stack(tuple(ordered), geometry, scale, flags)
 
 
-def digest(found: Stack) -> str:
-    """SHA-256 over the bytes of the stack's files, each once, in the order of the slices."""
-    state = hashlib.sha256()
-    for path in dict.fromkeys(one.file.path for one in found.slices):
-        state.update(path.read_bytes())
-    return state.hexdigest()
-
-
 def _check_kind(files: Sequence[DicomFile]) -> None:
     """Refuse what is no series of CT, MR or PET slices."""
     other = next((file for file in files if not file.is_volume), None)
@@ -351,6 +343,9 @@ def _doubts(slices: Sequence[Slice]) -> tuple[QualityFlag, ...]:
     if any(file.is_burned_in for file in files):
         message = "Text is burned into the images; it may be measured and may name the patient."
         flags.append(QualityFlag("burned-in-annotation", message))
+    if any(file.is_lossy for file in files):
+        message = "The images were compressed with a loss, which changes intensities and edges."
+        flags.append(QualityFlag("lossy-compression", message))
     if not all(file.sop_instance_uid for file in files):
         message = "The source names no instances (empty UIDs), so DICOM results cannot point to it."
         flags.append(QualityFlag("no-instance-uids", message))

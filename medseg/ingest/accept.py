@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.core.geometry import Geometry
-from medseg.core.study import QualityFlag, Series, SliceReference
+from medseg.core.study import QualityFlag, Series
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.errors import InputError
 from medseg.formats import dicom_stack, nifti
@@ -75,11 +75,7 @@ def read_volume(accepted: AcceptedSeries) -> Volume:
     Raises:
         InputError: They are damaged, incomplete or not finite.
     """
-    content = accepted.content
-    if isinstance(content, NiftiFile):
-        data = nifti.read_voxels(content.path, content.header)
-        return Volume(data, accepted.geometry, accepted.unit)
-    return read_voxels(content)
+    return _read(accepted)[0]
 
 
 def read_series(accepted: AcceptedSeries) -> Series:
@@ -89,16 +85,21 @@ def read_series(accepted: AcceptedSeries) -> Series:
         InputError: As `read_volume`, naming the series by its number.
     """
     try:
-        volume = read_volume(accepted)
+        volume, digest = _read(accepted)
     except InputError as error:
         raise named(error, accepted.number) from None
     content = accepted.content
-    slices: tuple[SliceReference, ...] = ()
-    if isinstance(content, NiftiFile):
-        digest = nifti.digest(content.path)
-    else:
-        digest, slices = dicom_stack.digest(content), content.references
+    slices = () if isinstance(content, NiftiFile) else content.references
     return Series(accepted.number, accepted.modality, volume, digest, slices, accepted.flags)
+
+
+def _read(accepted: AcceptedSeries) -> tuple[Volume, str]:
+    """The voxels, and the digest of the bytes that they came from."""
+    content = accepted.content
+    if isinstance(content, NiftiFile):
+        data, digest = nifti.read_voxels(content.path, content.header)
+        return Volume(data, accepted.geometry, accepted.unit), digest
+    return read_voxels(content)
 
 
 def named(error: InputError, number: int) -> InputError:

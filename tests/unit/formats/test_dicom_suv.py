@@ -170,7 +170,7 @@ def test_a_pet_series_is_read_in_suv_with_the_slope_of_each_slice(tmp_path):
         one.RescaleSlope = str(0.5 + k)
     dicom_series.write(tmp_path, datasets)
     (series,) = group(read_file(path) for path in tmp_path.iterdir())
-    volume = read_voxels(stack(series))
+    volume = read_voxels(stack(series))[0]
     assert volume.unit is IntensityUnit.SUV
     expected = STORED * (0.5 + np.arange(STORED.shape[2])) * ONE_HOUR
     assert np.allclose(volume.data, expected, rtol=1e-6)
