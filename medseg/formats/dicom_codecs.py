@@ -7,12 +7,12 @@ is asked here: whether the image in the codestream has the matrix that the heade
 """
 
 from functools import cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import Decoder
+from pydicom.pixels.decoders.base import DecodeOptions, Decoder, get_decoder
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -56,13 +56,12 @@ def decode(frame: memoryview | bytes, encoding: Encoding) -> NDArray[np.generic]
         "pixel_keyword": encoding.place.keyword,
         "pixel_vr": encoding.place.vr,
     }
-    stated = {name: stated for name, stated in options.items() if stated is not None}
+    stated = cast(DecodeOptions, {name: o for name, o in options.items() if o is not None})
     source = encapsulate([bytes(frame)], has_bot=False) if syntax.is_encapsulated else frame
     values, _ = next(_decoder(syntax).iter_array(source, raw=True, **stated))
     if values.shape != (encoding.rows, encoding.columns):
         raise ValueError(f"an image of {values.shape}")
-    found: NDArray[np.generic] = values
-    return found
+    return _in_stated_bits(values, encoding)
 
 
 @cache
@@ -75,6 +74,21 @@ def _decoder(syntax: UID) -> Decoder:
     made = Decoder(syntax)
     made.add_plugin("imagecodecs", ("medseg.formats.dicom_imagecodecs", "decode_frame"))
     return made
+
+
+def _in_stated_bits(values: NDArray[np.generic], encoding: Encoding) -> NDArray[np.generic]:
+    """Values of JPEG 2000 and JPEG-LS without what lies above Bits Stored, signed as stated.
+
+    pydicom does so for other syntaxes; for these it takes the precision of the codestream, which
+    says 16 bits where an encoder was given words of 16 bits.
+    """
+    bits = encoding.bits_stored or 0
+    unused = 8 * values.dtype.itemsize - bits
+    if encoding.syntax not in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes) or unused <= 0:
+        return values
+    kind = f"{'i' if encoding.pixel_representation else 'u'}{values.dtype.itemsize}"
+    shifted: NDArray[np.generic] = values.view(kind) << unused >> unused
+    return shifted
 
 
 def _check_codestream(frame: memoryview | bytes, encoding: Encoding) -> None:

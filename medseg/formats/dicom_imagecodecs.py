@@ -15,12 +15,12 @@ def is_available(_syntax: str) -> bool:
     return True
 
 
-def decode_frame(image: bytes, runner: DecodeRunner) -> bytes:
-    """The values of one image, in as many bytes each as its precision needs."""
+def decode_frame(image: bytes, runner: DecodeRunner) -> bytearray:
+    """The values of one image, in bytes that pydicom may change in place."""
     decoded = (
         jpegls_decode(image)
         if runner.transfer_syntax in JPEGLSTransferSyntaxes
         else jpeg2k_decode(image)
     )
     runner.set_option("bits_allocated", 8 * decoded.dtype.itemsize)
-    return bytes(decoded.data)
+    return bytearray(decoded.data)

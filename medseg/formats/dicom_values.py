@@ -14,9 +14,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 
 LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "_openjpeg", "libjpeg", "rle")
 
@@ -50,6 +52,7 @@ class MalformedValueError(ValueError):
 def quiet() -> Iterator[None]:
     """No warning or log line of pydicom or a decoder leaves this block."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
+    loggers = [logger for logger in loggers if logger.level <= logging.CRITICAL]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
@@ -64,12 +67,20 @@ def quiet() -> Iterator[None]:
 
 def value(dataset: Dataset, name: str | int) -> object | None:
     """The value of a keyword or tag as pydicom converts it; None where absent or empty."""
+    tag = _tag(name)
+    if tag not in dataset:
+        return None
     try:
-        found: object = dataset.get(name)
-        found = getattr(found, "value", found) if isinstance(name, int) else found
+        found: object = dataset[tag].value
     except PARSING_FAULTS as error:
         raise MalformedValueError from error
     return None if found is None or found in ("", b"") else found
+
+
+@cache
+def _tag(name: str | int) -> BaseTag:
+    """The tag of a keyword; looking it up costs as much as reading its value."""
+    return Tag(name)
 
 
 def text(dataset: Dataset, name: str) -> str:

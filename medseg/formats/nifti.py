@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip
+from isal.igzip_lib import IsalError
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
@@ -216,7 +217,7 @@ def _opened(path: Path, digest: Digest | None = None) -> Iterator[tuple[io.Buffe
                     yield content, size * MAX_GZIP_RATIO
             else:
                 yield raw, size
-    except (EOFError, gzip.BadGzipFile, isal_zlib.error):
+    except (EOFError, gzip.BadGzipFile, IsalError):  # type: ignore[misc]  # isal types it as a value
         raise UnreadableFileError(
             "The compressed NIfTI file is damaged or incomplete, so its voxels cannot be trusted.",
             "Copy or export the file again, then run it again.",
@@ -231,7 +232,7 @@ def _planes(path: Path, header: NiftiHeader, digest: Digest) -> Iterator[NDArray
     """Each (I, J) plane of the voxels as stored; after the last, the file is read to its end."""
     i, j, k = header.geometry.shape
     plane = np.empty((j, i), header.dtype)
-    view = memoryview(plane.reshape(-1).view(np.uint8))
+    view = plane.reshape(-1).view(np.uint8).data
     with _opened(voxel_file(path, header), digest) as (file, _):
         left = header.offset
         while left and (skipped := file.read(min(left, CHUNK))):
