@@ -21,7 +21,7 @@ from pathlib import Path
 import imagecodecs
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 -- the name in its documentation
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
