@@ -51,7 +51,7 @@ def inspect(path: Path, *, json: Json = False) -> int:
         path: Folder of DICOM files, one DICOM or NIfTI file, or a folder of NIfTI files.
         json: Print one JSON object for machines.
     """
-    from medseg.ingest.inspect import inspect as inspect_source
+    from medseg.ingest.guard import inspect as inspect_source
     from medseg.terminal import as_json, inspection_text
 
     inspection = inspect_source(path)

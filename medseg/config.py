@@ -34,6 +34,47 @@ class Role(Settings):
     """Whether a study without such a series is refused."""
 
 
+class ReadingLimits(Settings):
+    """How far the reading of a source that nobody vouches for may go, in a process of its own."""
+
+    memory_mib: int = Field(default=1024, ge=512)
+    """Address space for a small source, the 150 MiB of the program itself included."""
+
+    memory_per_byte: float = Field(default=32, ge=0)
+    """Address space beyond it for each byte on disk. A CT voxel packed ten times by JPEG 2000 takes
+    0.2 bytes and becomes 4 to 6; a 512 x 512 x 1000 CT stored plainly may take 17 GiB, and is held
+    by `most_memory_mib`."""
+
+    most_memory_mib: int = Field(default=8192, ge=512)
+    """Address space at most: the 2**29 voxels of `core.volume.MAX_VOXELS` as stored (8 bytes) and
+    as float32, and the program."""
+
+    seconds: float = Field(default=8, gt=0)
+    """Processor time for one file's header or one small series; a whole body takes under 3 s."""
+
+    seconds_per_mib: float = Field(default=2, ge=0)
+    """Processor time beyond it for each MiB on disk. A slice of 512 x 512 packed ten times by JPEG
+    2000 is 50 kB and decodes in 0.05 to 0.1 s."""
+
+    most_seconds: float = Field(default=900, gt=0)
+    """Processor time at most; 1000 slices of JPEG 2000 take some 100 s."""
+
+    waiting: float = Field(default=4, ge=1)
+    """Wall time as a multiple of the processor time: what a busy machine or a slow disk may add."""
+
+    def memory_bytes(self, stored_bytes: int) -> int:
+        """Address space for a source of that size."""
+        most = self.most_memory_mib * 2**20
+        return min(most, int(self.memory_mib * 2**20 + self.memory_per_byte * stored_bytes))
+
+    def cpu_seconds(self, stored_bytes: int) -> float:
+        """Processor time for a step that reads so much."""
+        return min(self.most_seconds, self.seconds + self.seconds_per_mib * stored_bytes / 2**20)
+
+
+USUAL_LIMITS = ReadingLimits()
+
+
 class SegmentSettings(Settings):
     """How a volume becomes instances."""
 
@@ -102,6 +143,7 @@ class Protocol(Settings):
     roles: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Role]
     """Role to rule; the first is the main one, on whose acquired grid everything is delineated."""
 
+    reading: ReadingLimits = USUAL_LIMITS
     segment: SegmentSettings
     measure: MeasureSettings = MeasureSettings()
     report: ReportSettings

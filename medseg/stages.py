@@ -111,18 +111,12 @@ def ingest(
     Returns:
         The protocol, chosen by what the study holds where none was given.
     """
-    from medseg.ingest import select
+    from medseg.ingest import guard
 
     with _timed(work, "ingest"):
-        why = "asked for by the user"
-        if protocol is None:
-            known = [config.load_protocol(name) for name in config.embedded("protocols")]
-            protocol, why = select.choose_protocol(source, known)
-        _check_roles(protocol)
-        study = select.read_study(source, protocol, series)
-        choice = {"protocol": why, **study.choice}
-        handover.write_study(work / run_folder.STAGES, type(study)(study.series, choice))
-    return protocol
+        if protocol is not None:
+            _check_roles(protocol)
+        return guard.hand_on(source, work / run_folder.STAGES, protocol, series)
 
 
 def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None:
@@ -264,8 +258,14 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
             *handover.read_flags(stages / "measure-flags.json"),
         ),
         timings_seconds=json.loads((stages / "timings.json").read_text(encoding="utf-8")),
-        peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        peak_memory_mib=round(max(_peaks_kib()) / 1024, 1),
     )
+
+
+def _peaks_kib() -> tuple[int, int]:
+    """Of this process, and of the largest that it started to read files."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return resource.getrusage(who[0]).ru_maxrss, resource.getrusage(who[1]).ru_maxrss
 
 
 def _inputs(work: Path) -> dict[str, str]:

@@ -63,14 +63,24 @@ def voxel_file(path: Path, header: NiftiHeader) -> Path:
     """
     if not header.is_pair:
         return path
-    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
-    for name in (f"{stem}.img", f"{stem}.img.gz"):
-        if (path.parent / name).is_file():
-            return path.parent / name
+    for other in _voxel_halves(path):
+        if other.is_file():
+            return other
     raise UnreadableFileError(
         "The NIfTI header belongs to a pair whose voxel file (.img) is not beside it.",
         "Put both files of the pair into one folder, under one name.",
     )
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file and, where it may be the header of a pair, what lies beside it as its `.img`."""
+    return (path, *(other for other in _voxel_halves(path) if other.is_file() and other != path))
+
+
+def _voxel_halves(path: Path) -> tuple[Path, ...]:
+    """Where the voxels of a pair may lie."""
+    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
+    return tuple(path.parent / name for name in (f"{stem}.img", f"{stem}.img.gz"))
 
 
 def read(path: Path) -> Volume:

@@ -6,7 +6,7 @@ file named like a NIfTI file claims to be one and is refused rather than left as
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from medseg.errors import (
 )
 from medseg.formats import nifti
 from medseg.formats.dicom import SEND_AGAIN, DicomFile, group, read_file
+from medseg.ingest.inspection import Ignored
 
 MAX_FILES = 200_000
 """Bound for a folder that is not one study."""
@@ -43,18 +44,12 @@ class FoundSeries:
     content: tuple[DicomFile, ...] | Path
     fault: InputError | None = None
 
-
-@dataclass(frozen=True)
-class Ignored:
-    """Files that hold no image.
-
-    Attributes:
-        reason: What they are.
-        files: How many.
-    """
-
-    reason: str
-    files: int
+    @property
+    def stored_bytes(self) -> int:
+        """Size of its files on disk, both files of a NIfTI pair."""
+        if isinstance(self.content, Path):
+            return sum(path.stat().st_size for path in nifti.files_of(self.content))
+        return sum(file.path.stat().st_size for file in self.content)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +75,24 @@ class _Sorted:
     ignored: Counter[str]
 
 
-def discover(source: Path) -> Discovery:
+Watch = Callable[[int, Path], None]
+"""Told the number of a file, from 0 in a fixed order, and the file, before it is opened."""
+
+
+def unwatched(number: int, path: Path) -> None:
+    """Nobody is told."""
+
+
+def discover(
+    source: Path, watch: Watch = unwatched, avoid: Collection[int] = frozenset()
+) -> Discovery:
     """Find the series in a file or anywhere below a folder.
+
+    Args:
+        source: The file or the folder.
+        watch: Told of every file before it is opened.
+        avoid: Numbers of files that are taken to be damaged and not opened: a reader fell over
+            them before.
 
     Raises:
         SourceNotFoundError: There is nothing at the path, or it cannot be listed.
@@ -94,7 +105,11 @@ def discover(source: Path) -> Discovery:
                 f"The folder holds more than {MAX_FILES} files, so it is not one study.",
                 "Give the folder of one study.",
             )
-        _sort(path, found)
+        watch(count, path)
+        if count in avoid:
+            found.damaged.append(path)
+        else:
+            _sort(path, found)
     contents: list[tuple[str | None, tuple[DicomFile, ...] | Path, InputError | None]] = [
         (files[0].modality or None, files, _fault(files, found.damaged))
         for files in group(found.dicom)
