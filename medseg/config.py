@@ -59,7 +59,7 @@ class ReadingLimits(Settings):
     most_seconds: float = Field(default=900, gt=0)
     """Processor time at most; 1000 slices of JPEG 2000 take some 100 s."""
 
-    waiting: float = Field(default=4, ge=1)
+    waiting: float = Field(default=8, ge=1)
     """Wall time as a multiple of the processor time: what a busy machine or a slow disk may add."""
 
     def memory_bytes(self, stored_bytes: int) -> int:

@@ -4,6 +4,7 @@ Every file is asked, whatever its name. Nothing here decides whether a series is
 `dicom_stack`; `dicom_pixels` reads the voxels.
 """
 
+import io
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,8 +59,10 @@ VOLUME_MODALITIES = {"CT", "MR", "PT"}
 
 PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
 
-MAX_INFLATED = 2**30
-"""Bytes that a deflated file may become: a bomb is told before it is unpacked."""
+INFLATED_FREE = 2**26
+INFLATED_RATIO = 64
+"""A deflated file may become 64 MiB, or 64 times its size: a bomb is told before it is unpacked.
+Images deflate two to four times, and a mask is no volume."""
 
 SEND_AGAIN = "Ask the archive to send the series again, then run the study again."
 
@@ -111,6 +114,11 @@ class DicomFile:
     def is_localizer(self) -> bool:
         """Whether it is a scout, which holds no volume even beside slices that do."""
         return any("LOCALIZER" in frame.image_type for frame in self.frames)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it holds no image and its storage class is none of DICOM's."""
+        return not self.is_volume and not self.has_pixels and self.kind.endswith(" object")
 
     @property
     def is_lost_slice(self) -> bool:
@@ -211,13 +219,14 @@ def _check_inflated_size(file: BinaryIO) -> None:
     start = file.read(1024)
     if DeflatedExplicitVRLittleEndian.encode() not in start:
         return
+    most = max(INFLATED_FREE, INFLATED_RATIO * file.seek(0, io.SEEK_END))
     file.seek(144 + int.from_bytes(start[140:144], "little"))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size, waiting = 0, file.read(2**20)
-    while waiting and size <= MAX_INFLATED:
+    while waiting and size <= most:
         size += len(inflater.decompress(waiting, 2**24))
         waiting = inflater.unconsumed_tail or file.read(2**20)
-    if size > MAX_INFLATED:
+    if size > most:
         raise MalformedValueError
 
 

@@ -48,7 +48,12 @@ class MalformedValueError(ValueError):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warning or log line of pydicom or a decoder leaves this block."""
+    """No warning or log line of pydicom or a decoder leaves this block, and no panic.
+
+    Raises:
+        MalformedValueError: A decoder written in Rust panicked. What PyO3 makes of that is a
+            BaseException whose class cannot be imported, so that it is known by its name.
+    """
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -57,6 +62,10 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise MalformedValueError from None
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -226,8 +226,14 @@ def _stored(path: Path, header: NiftiHeader) -> NDArray[np.generic]:
             if not count:
                 raise _cut()
             filled += count
-        while file.read(CHUNK):
-            continue
+        while beyond := file.read(CHUNK):
+            left += len(beyond)
+    if left >= header.smallest_plane_bytes:
+        raise UnreadableFileError(
+            "The NIfTI file holds more voxels than its header says, so the sizes in the header "
+            "are wrong.",
+            EXPORT_AGAIN,
+        )
     return content.view(header.dtype).reshape(header.geometry.shape, order="F")
 
 

@@ -1,5 +1,6 @@
 """Judge a series by its headers, and read the voxels of one that was accepted."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from medseg.errors import InputError
 from medseg.formats import dicom_stack, nifti
 from medseg.formats.dicom_pixels import read_voxels
 from medseg.formats.nifti_header import NiftiHeader
-from medseg.ingest.checks import check_grid
+from medseg.ingest.checks import check_claim, check_grid
 from medseg.ingest.discover import FoundSeries
 
 
@@ -60,13 +61,20 @@ def accept(found: FoundSeries) -> AcceptedSeries:
     if isinstance(content, Path):
         header = nifti.read_header(content)
         flags = (*header.flags, *check_grid(header.geometry))
+        check_claim(header.voxel_bytes + _float_bytes(header.geometry), found.stored_bytes)
         unit, geometry = IntensityUnit.ARBITRARY, header.geometry
         return AcceptedSeries(found.number, None, geometry, unit, flags, NiftiFile(content, header))
     stack = dicom_stack.stack(content)
     flags = (*stack.flags, *check_grid(stack.geometry))
+    check_claim(_float_bytes(stack.geometry), found.stored_bytes)
     return AcceptedSeries(
         found.number, found.modality, stack.geometry, stack.scale.unit, flags, stack
     )
+
+
+def _float_bytes(geometry: Geometry) -> int:
+    """What a volume takes in memory."""
+    return 4 * math.prod(geometry.shape)
 
 
 def read_volume(accepted: AcceptedSeries) -> Volume:

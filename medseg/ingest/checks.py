@@ -6,7 +6,7 @@ import numpy as np
 
 from medseg.core.geometry import Geometry
 from medseg.core.study import QualityFlag
-from medseg.errors import ImplausibleGeometryError, UnsupportedImageError
+from medseg.errors import ImplausibleGeometryError, UnreadableFileError, UnsupportedImageError
 
 LEAST_VOXELS = 3
 """Along every axis; with fewer nothing shows that slices lie evenly and none is missing."""
@@ -19,6 +19,31 @@ MAX_SHEAR_DEGREES = 0.5
 
 THICK_SLICES = 4
 """Ratio of the largest to the smallest spacing from which on the third dimension is coarse."""
+
+
+CLAIM_FREE_BYTES = 768 * 2**20
+CLAIM_RATIO = 32
+"""What voxels may take in memory, whatever their file's size, and for each byte of it beyond. The
+sparsest CT in use (JPEG 2000, ten times smaller) takes 20 to 30; with the program, a small file
+stays below 1 GiB (`config.ReadingLimits`)."""
+
+
+def check_claim(voxel_bytes: int, stored_bytes: int) -> None:
+    """Refuse a header that claims far more voxels than its files can hold.
+
+    Args:
+        voxel_bytes: What the voxels take in memory while they are read.
+        stored_bytes: What the files take on disk.
+
+    Raises:
+        UnreadableFileError: They cannot be an image's.
+    """
+    if voxel_bytes > CLAIM_FREE_BYTES + CLAIM_RATIO * stored_bytes:
+        raise UnreadableFileError(
+            f"The header claims voxels of {voxel_bytes / 2**20:.0f} MiB in files of "
+            f"{stored_bytes / 2**20:.1f} MiB, more than an image can be compressed.",
+            "Export the image again; if it is nearly empty, export it without compression.",
+        )
 
 
 def check_grid(geometry: Geometry) -> tuple[QualityFlag, ...]:

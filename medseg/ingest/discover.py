@@ -6,11 +6,12 @@ file named like a NIfTI file claims to be one and is refused rather than left as
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import (
+    InconsistentSeriesError,
     InputError,
     NotAnImageError,
     SourceNotFoundError,
@@ -19,6 +20,7 @@ from medseg.errors import (
 )
 from medseg.formats import nifti
 from medseg.formats.dicom import SEND_AGAIN, DicomFile, group, read_file
+from medseg.formats.dicom_fragments import continues, is_fragment
 from medseg.ingest.inspection import Ignored
 
 MAX_FILES = 200_000
@@ -72,6 +74,7 @@ class _Sorted:
     dicom: list[DicomFile]
     nifti: list[Path]
     damaged: list[Path]
+    unknown: list[DicomFile]
     ignored: Counter[str]
 
 
@@ -98,7 +101,7 @@ def discover(
         SourceNotFoundError: There is nothing at the path, or it cannot be listed.
         UnsupportedImageError: The folder holds far more files than a study.
     """
-    found = _Sorted([], [], [], Counter())
+    found = _Sorted([], [], [], [], Counter())
     for count, path in enumerate(_files(source)):
         if count >= MAX_FILES:
             raise UnsupportedImageError(
@@ -110,9 +113,11 @@ def discover(
             found.damaged.append(path)
         else:
             _sort(path, found)
+    groups = group(found.dicom)
+    fragments = [files for files in groups if is_fragment(files)]
     contents: list[tuple[str | None, tuple[DicomFile, ...] | Path, InputError | None]] = [
-        (files[0].modality or None, files, _fault(files, found.damaged))
-        for files in group(found.dicom)
+        (files[0].modality or None, files, _fault(files, found) or _torn(files, fragments))
+        for files in groups
     ]
     contents += [(None, path, None) for path in found.nifti]
     if not contents and source.is_file():
@@ -151,6 +156,8 @@ def _sort(path: Path, found: _Sorted) -> None:
     if file is not None and (file.has_pixels or file.is_volume):
         found.dicom.append(file)
     elif file is not None:
+        if file.is_unknown:
+            found.unknown.append(file)
         found.ignored[f"{file.kind}: holds no image"] += 1
     elif _is_voxel_half(path):
         found.ignored["voxels of a NIfTI pair, read with their header"] += 1
@@ -169,16 +176,33 @@ def _is_voxel_half(path: Path) -> bool:
     return any((path.parent / f"{stem}{ending}").is_file() for ending in (".hdr", ".hdr.gz"))
 
 
-def _fault(files: tuple[DicomFile, ...], damaged: list[Path]) -> InputError | None:
-    """A damaged DICOM file in the folder of a series may be one of its slices."""
+def _fault(files: tuple[DicomFile, ...], found: _Sorted) -> InputError | None:
+    """A damaged DICOM file in the folder of a series may be one of its slices.
+
+    So may an object of no known kind that names the series as its own.
+    """
     folders = {file.path.parent for file in files}
-    count = sum(path.parent in folders for path in damaged)
+    count = sum(path.parent in folders for path in found.damaged)
+    count += sum(file.series == files[0].series for file in found.unknown)
     if not count:
         return None
     return UnreadableFileError(
         f"The series lies beside damaged DICOM files ({count}); if they are slices of it, the "
         "volume without them would be wrong.",
         f"{SEND_AGAIN} If the damaged files belong to something else, move them away.",
+    )
+
+
+def _torn(
+    files: tuple[DicomFile, ...], fragments: Sequence[tuple[DicomFile, ...]]
+) -> InputError | None:
+    """Slices that continue a series under another name are its lost ends."""
+    if not any(continues(files, fragment) for fragment in fragments if fragment is not files):
+        return None
+    return InconsistentSeriesError(
+        "A slice that continues the series is said to be of another series or frame of reference; "
+        "the volume without it would be too short.",
+        f"{SEND_AGAIN} If the slice belongs to something else, move it away.",
     )
 
 

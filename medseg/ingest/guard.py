@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 MOST_DEATHS = 16
 """Processes that one source may take down; what is left unread then is refused."""
 
+START_SECONDS = 30
+"""For starting Python and importing the readers, in which no file has a part; times `waiting`."""
+
 SEND_AGAIN = "Ask the archive to send the files again, or leave the damaged ones out."
 
 Message = dict[str, Any]
@@ -65,8 +68,9 @@ def inspect(source: Path, limits: ReadingLimits = USUAL_LIMITS) -> Inspection:
     """
     avoid: list[int] = []
     lines: dict[int, InspectedSeries] = {}
+    at: Message = {}
     for _ in range(MOST_DEATHS):
-        at: Message = {}
+        at = {}
         request = {"task": "inspect", "source": str(source), "avoid": avoid, "done": list(lines)}
         try:
             for message in _conversation(request, limits):
@@ -76,19 +80,17 @@ def inspect(source: Path, limits: ReadingLimits = USUAL_LIMITS) -> Inspection:
                     lines[line.number] = line
             return _inspection(at, lines)
         except ReaderDiedError as death:
-            last = death.meaning
-            if not isinstance(last, InputError) or "file" not in at:
-                raise last from None
-        if "reads" in at:
-            lines[at["reads"]] = refused(at["reads"], dict(at["series"])[at["reads"]], last)
-        else:
-            avoid.append(at["file"])
-            lines.clear()
-    if "series" not in at:
-        raise last
-    for number, modality in at["series"]:
-        lines.setdefault(number, refused(number, modality, last))
-    return _inspection(at, lines)
+            if not isinstance(death.meaning, InputError) or "file" not in at:
+                raise death.meaning from None
+            if "reads" in at:
+                modality = dict(at["series"])[at["reads"]]
+                lines[at["reads"]] = refused(at["reads"], modality, death.meaning)
+            else:
+                avoid.append(at["file"])
+                lines.clear()
+    for number, modality in at.setdefault("series", [[1, None]]):
+        lines.setdefault(number, refused(number, modality, _too_many()))
+    return _inspection({"ignored": [], **at}, lines)
 
 
 def hand_on(
@@ -140,8 +142,9 @@ def _conversation(request: Mapping[str, object], limits: ReadingLimits) -> Itera
     environment = {
         **os.environ,
         "PYTHONPATH": package if not inherited else f"{package}{os.pathsep}{inherited}",
-        # Each thread of OpenBLAS reserves address space, and none of them is used.
+        # Threads of OpenBLAS and arenas of malloc reserve address space that nobody uses.
         "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
     }
     command = [sys.executable, "-P", "-m", "medseg.ingest.child"]
     with subprocess.Popen(  # noqa: S603  our own interpreter and module
@@ -161,7 +164,7 @@ def _lines(
     with contextlib.suppress(BrokenPipeError):  # it died already, which reading tells
         process.stdin.write(json.dumps(request).encode())
         process.stdin.close()
-    step: Message = {"seconds": limits.seconds}
+    step: Message = {"seconds": START_SECONDS}
     waiting = b""
     while True:
         while b"\n" not in waiting:
@@ -215,6 +218,14 @@ def _overdue(pid: int) -> MedsegError:
             "Run it again when the machine is less busy.",
         )
     return _too_long()
+
+
+def _too_many() -> InputError:
+    return UnreadableFileError(
+        f"{MOST_DEATHS} files or series of the source made their reader fail, so the others were "
+        "not read.",
+        SEND_AGAIN,
+    )
 
 
 def _too_long() -> MedsegError:
