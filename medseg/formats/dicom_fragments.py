@@ -1,6 +1,6 @@
 """Slices that were torn off a series: they lie where it would go on, under another name.
 
-A slice whose Series Instance UID or frame of reference was damaged leaves no gap if it was the
+A slice whose Series Instance UID, frame of reference or image type was damaged leaves no gap if it was the
 first or the last, and the volume would be shorter unseen.
 """
 
@@ -21,9 +21,8 @@ TOLERANCE = 0.05
 
 
 def is_fragment(files: Sequence[DicomFile]) -> bool:
-    """Whether a series is too short to be a volume, and no localizer."""
-    count = sum(len(file.frames) for file in files)
-    return 0 < count <= MOST_SLICES and not any(file.is_localizer for file in files)
+    """Whether a series is too short to be a volume."""
+    return 0 < sum(len(file.frames) for file in files) <= MOST_SLICES
 
 
 def continues(files: Sequence[DicomFile], fragment: Sequence[DicomFile]) -> bool:
@@ -45,11 +44,14 @@ def continues(files: Sequence[DicomFile], fragment: Sequence[DicomFile]) -> bool
 
 
 def _kind(file: DicomFile, frame: Frame) -> tuple[object, ...] | None:
-    """What the slices of one volume share; None where it is not stated."""
+    """Where slices of one volume agree; None where it is not stated.
+
+    The image type is left out: a slice that it calls a localizer is one of a series of its own.
+    """
     if frame.position is None or frame.orientation is None or frame.spacing_mm is None:
         return None
     rounded = tuple(round(part, 3) for part in (*frame.orientation, *frame.spacing_mm))
-    return (file.modality, file.rows, file.columns, frame.image_type, *rounded)
+    return (file.modality, file.rows, file.columns, *rounded)
 
 
 def _along(frames: Sequence[Frame]) -> NDArray[np.float64]:

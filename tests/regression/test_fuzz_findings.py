@@ -61,6 +61,14 @@ def test_an_end_that_was_torn_off_refuses_the_rest(tmp_path, name, place):
     assert ("refused", "InconsistentSeriesError") in outcomes(tmp_path)
 
 
+@pytest.mark.parametrize("place", [0, -1])
+def test_an_end_that_is_called_a_localizer_refuses_the_rest(tmp_path, place):
+    datasets = example("CT")
+    datasets[place].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    dicom_series.write(tmp_path, datasets)
+    assert {outcome for outcome, _ in outcomes(tmp_path)} == {"refused"}
+
+
 def test_a_single_slice_elsewhere_or_of_another_kind_tears_nothing(tmp_path):
     other = example("CT", SeriesNumber=9)[-1]
     other.ImagePositionPatient = [x + 40 for x in other.ImagePositionPatient]
