@@ -1,7 +1,7 @@
 """Slices that were torn off a series: they lie where it would go on, under another name.
 
-A slice whose Series Instance UID, frame of reference or image type was damaged leaves no gap if it was the
-first or the last, and the volume would be shorter unseen.
+A slice whose Series Instance UID, frame of reference or image type was damaged leaves no gap if it
+was the first or the last, and the volume would be shorter unseen.
 """
 
 from collections.abc import Sequence
