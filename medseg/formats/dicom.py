@@ -64,6 +64,12 @@ INFLATED_RATIO = 64
 """A deflated file may become 64 MiB, or 64 times its size: a bomb is told before it is unpacked.
 Images deflate two to four times, and a mask is no volume."""
 
+UID_ROOT = b"1.2.840.10008."
+"""Of every transfer syntax and storage class."""
+
+NIFTI_SIZES = (b"\x5c\1\0\0", b"\0\0\1\x5c", b"\x1c\2\0\0", b"\0\0\2\x1c")
+"""How a NIfTI file begins, which may hold a DICOM header as an extension."""
+
 SEND_AGAIN = "Ask the archive to send the series again, then run the study again."
 
 
@@ -197,8 +203,13 @@ def _unreadable() -> UnreadableFileError:
 
 
 def _is_marked(start: bytes) -> bool:
-    """Whether the preamble ends as it must, or what follows it begins so: the mark is damaged."""
-    return start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0"
+    """Whether the preamble ends as it must, or the mark is damaged and the rest speaks for itself.
+
+    Then what follows it begins so, or there are UIDs of DICOM's own between bytes that are no text.
+    """
+    if start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0":
+        return True
+    return UID_ROOT in start and b"\0" in start and start[:4] not in NIFTI_SIZES
 
 
 def _looks_like_dicom(start: bytes) -> bool:

@@ -20,7 +20,7 @@ from medseg.errors import (
 )
 from medseg.formats import nifti
 from medseg.formats.dicom import SEND_AGAIN, DicomFile, group, read_file
-from medseg.formats.dicom_fragments import continues, is_fragment
+from medseg.formats.dicom_fragments import MOST_SLICES, continues, is_fragment
 from medseg.ingest.inspection import Ignored
 
 MAX_FILES = 200_000
@@ -75,6 +75,7 @@ class _Sorted:
     nifti: list[Path]
     damaged: list[Path]
     unknown: list[DicomFile]
+    damaged_dicom: list[DicomFile]
     ignored: Counter[str]
 
 
@@ -101,7 +102,7 @@ def discover(
         SourceNotFoundError: There is nothing at the path, or it cannot be listed.
         UnsupportedImageError: The folder holds far more files than a study.
     """
-    found = _Sorted([], [], [], [], Counter())
+    found = _Sorted([], [], [], [], [], Counter())
     for count, path in enumerate(_files(source)):
         if count >= MAX_FILES:
             raise UnsupportedImageError(
@@ -115,6 +116,7 @@ def discover(
             _sort(path, found)
     groups = group(found.dicom)
     fragments = [files for files in groups if is_fragment(files)]
+    found.damaged_dicom.extend(file for files in groups for file in _strays(files))
     contents: list[tuple[str | None, tuple[DicomFile, ...] | Path, InputError | None]] = [
         (files[0].modality or None, files, _fault(files, found) or _torn(files, fragments))
         for files in groups
@@ -179,11 +181,14 @@ def _is_voxel_half(path: Path) -> bool:
 def _fault(files: tuple[DicomFile, ...], found: _Sorted) -> InputError | None:
     """A damaged DICOM file in the folder of a series may be one of its slices.
 
-    So may an object of no known kind that names the series as its own.
+    So may an object of no known kind that names the series as its own, and one there that lost
+    more than the name of its series.
     """
     folders = {file.path.parent for file in files}
+    own = set(files)
     count = sum(path.parent in folders for path in found.damaged)
     count += sum(file.series == files[0].series for file in found.unknown)
+    count += sum(file.path.parent in folders and file not in own for file in found.damaged_dicom)
     if not count:
         return None
     return UnreadableFileError(
@@ -191,6 +196,13 @@ def _fault(files: tuple[DicomFile, ...], found: _Sorted) -> InputError | None:
         "volume without them would be wrong.",
         f"{SEND_AGAIN} If the damaged files belong to something else, move them away.",
     )
+
+
+def _strays(files: tuple[DicomFile, ...]) -> list[DicomFile]:
+    """Damaged slices that are a series by themselves, so that their series is not known either."""
+    if len(files) > MOST_SLICES:
+        return []
+    return [file for file in files if file.is_volume and (file.is_damaged or not file.has_pixels)]
 
 
 def _torn(

@@ -90,3 +90,25 @@ def test_a_slice_whose_kind_and_pixels_are_lost_refuses_its_series(tmp_path):
     dicom_series.write(tmp_path / "elsewhere", [lost])
     (tmp_path / "good" / "file8").unlink()
     assert outcomes(tmp_path) == [("refused", "UnreadableFileError")]
+
+
+def test_a_slice_that_lost_its_series_and_its_pixels_refuses_what_it_lies_beside(tmp_path):
+    datasets = example("MR")
+    datasets[-1].SeriesInstanceUID = "1.2.3"
+    del datasets[-1].PixelData
+    dicom_series.write(tmp_path / "a", datasets)
+    dicom_series.write(tmp_path / "b", example("CT", SeriesNumber=9))
+    assert [outcome for outcome, _ in outcomes(tmp_path)] == ["refused", "refused", "ok"]
+
+
+def test_a_slice_whose_beginning_was_wiped_is_damaged_and_not_junk(tmp_path):
+    dicom_series.write(tmp_path, example("MR"))
+    content = (tmp_path / "file8").read_bytes()
+    (tmp_path / "file8").write_bytes(content[:90] + bytes(120) + content[210:])
+    assert outcomes(tmp_path) == [("refused", "UnreadableFileError")]
+
+
+def test_a_text_that_speaks_of_dicom_is_no_slice(tmp_path):
+    dicom_series.write(tmp_path, example("MR"))
+    (tmp_path / "notes.txt").write_text("SOP Class 1.2.840.10008.5.1.4.1.1.4 " * 20)
+    assert outcomes(tmp_path) == [("ok", None)]
