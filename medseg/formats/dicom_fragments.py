@@ -46,12 +46,12 @@ def continues(files: Sequence[DicomFile], fragment: Sequence[DicomFile]) -> bool
 def _kind(file: DicomFile, frame: Frame) -> tuple[object, ...] | None:
     """Where slices of one volume agree; None where it is not stated.
 
-    The image type is left out: a slice that it calls a localizer is one of a series of its own.
+    Modality and image type are left out: a slice that is called another's is of another series.
     """
     if frame.position is None or frame.orientation is None or frame.spacing_mm is None:
         return None
     rounded = tuple(round(part, 3) for part in (*frame.orientation, *frame.spacing_mm))
-    return (file.modality, file.rows, file.columns, *rounded)
+    return (file.rows, file.columns, *rounded)
 
 
 def _along(frames: Sequence[Frame]) -> NDArray[np.float64]:

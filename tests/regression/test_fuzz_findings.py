@@ -65,6 +65,7 @@ def test_an_end_that_was_torn_off_refuses_the_rest(tmp_path, name, place):
 def test_an_end_that_is_called_a_localizer_refuses_the_rest(tmp_path, place):
     datasets = example("CT")
     datasets[place].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    datasets[place].Modality = "MR"
     dicom_series.write(tmp_path, datasets)
     assert {outcome for outcome, _ in outcomes(tmp_path)} == {"refused"}
 
