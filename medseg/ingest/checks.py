@@ -21,7 +21,7 @@ THICK_SLICES = 4
 """Ratio of the largest to the smallest spacing from which on the third dimension is coarse."""
 
 
-CLAIM_FREE_BYTES = 768 * 2**20
+CLAIM_FREE_BYTES = 576 * 2**20
 CLAIM_RATIO = 32
 """What voxels may take in memory, whatever their file's size, and for each byte of it beyond. The
 sparsest CT in use (JPEG 2000, ten times smaller) takes 20 to 30; with the program, a small file
