@@ -105,7 +105,11 @@ def test_order_in_memory_and_order_of_axes_change_nothing(
         interpolation="linear",
         outside=OUTSIDE,
     )
-    np.testing.assert_allclose(again, expected, atol=1e-4)
+    # A point on the very face of the outermost voxels may fall to either side in the last bit.
+    at = source.to_index(target.to_world(np.moveaxis(np.indices(target.shape), 0, -1)))
+    depth = np.minimum(at + 0.5, np.array(source.shape) - 0.5 - at).min(axis=-1)
+    inner = np.abs(depth) > 1e-6
+    np.testing.assert_allclose(again[inner], expected[inner], atol=1e-4)
 
 
 def test_a_single_slice_can_be_resampled():

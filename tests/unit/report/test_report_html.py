@@ -74,7 +74,10 @@ def report() -> Report:
     return built(
         [replace(ROWS[0], touches_edge=True), *ROWS[1:]],
         size_limit_mm3=ROWS[2].volume_mm3,
-        flags=(QualityFlag("doubt", "Something is doubtful."),),
+        flags=(
+            QualityFlag("doubt", "Something is doubtful."),
+            QualityFlag("touches-edge", "Lesion 1 reaches the edge of the acquired volume."),
+        ),
     )
 
 
