@@ -130,7 +130,9 @@ def test_a_run_that_is_asked_to_end_leaves_nothing_behind(
     from medseg.phantom.study import write_study
 
     write_study(tmp_path / "study", small_phantom())
-    command = [sys.executable, "-c", "from medseg.cli import main; main()", "delineate"]
+    # A shell starts what runs in its background deaf to Ctrl-C; this one is to hear it.
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{hears}; from medseg.cli import main; main()", "delineate"]
     with subprocess.Popen(
         [*command, tmp_path / "study", tmp_path / "made" / "run"], stderr=subprocess.PIPE, text=True
     ) as process:
