@@ -44,18 +44,24 @@ def demo(run: Path, *, seed: int = 0) -> None:
 
 
 @app.command
-def inspect(path: Path, *, json: Json = False) -> int:
+def inspect(path: Path, *, protocol: str | None = None, json: Json = False) -> int:
     """List the series found: accepted with their geometry, or refused and why.
 
     Args:
         path: Folder of DICOM files, one DICOM or NIfTI file, or a folder of NIfTI files.
+        protocol: Name of an embedded protocol or a .yaml file: also say which series would play
+            which role, and why the others would not.
         json: Print one JSON object for machines.
     """
-    from medseg.ingest.inspect import inspect as inspect_source
+    from medseg.config import load_protocol
+    from medseg.ingest import guard
     from medseg.terminal import as_json, inspection_text
 
-    inspection = inspect_source(path)
+    chosen = load_protocol(protocol) if protocol is not None else None
+    inspection = guard.inspect(path)
     answer = inspection.plain()
+    if chosen is not None:
+        answer["choice"] = guard.explain(path, chosen).plain()
     if json or inspection.series or inspection.ignored:
         print(as_json(answer) if json else inspection_text(answer))
     refusal = inspection.refusal

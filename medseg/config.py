@@ -33,6 +33,81 @@ class Role(Settings):
     required: bool = True
     """Whether a study without such a series is refused."""
 
+    excluded_image_types: tuple[str, ...] = ("MIP", "MINIP", "PROJECTION IMAGE", "SCREEN SAVE")
+    """Words of DICOM's image type of series that are never taken: their values are no measurements
+    of a place (maximum intensity projections) or no measurements at all."""
+
+    image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY")
+    """Words of DICOM's image type of the series to prefer; one that lacks them was derived from
+    another (reformatted, filtered, subtracted)."""
+
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+    """The plane of slices to prefer, told by the geometry. None: any."""
+
+    min_coverage_mm: float = Field(default=0, ge=0)
+    """A series that covers less from head to foot is not taken."""
+
+    max_slice_spacing_mm: float | None = Field(default=None, gt=0)
+    """A series with slices further apart is not taken. It is the distance between slices, not
+    DICOM's slice thickness, that geometry rests on."""
+
+    slice_spacing_mm: float | None = Field(default=None, gt=0)
+    """The slice spacing to prefer; None prefers the smallest."""
+
+    contrast: Literal["with", "without"] | None = None
+    """Whether to prefer a series with a contrast agent named, or without. None: either."""
+
+    weighting: Literal["t1", "t2", "flair"] | None = None
+    """What an MR series must show, told by its echo and inversion times; one whose times say
+    nothing comes last."""
+
+    body_parts: tuple[str, ...] = ()
+    """DICOM's Body Part Examined to prefer. It is often wrong, so it never excludes."""
+
+    kernel: Literal["soft", "sharp"] | None = "soft"
+    """For CT, the reconstruction to prefer, told by the look of its noise. None: either."""
+
+
+class ReadingLimits(Settings):
+    """How far the reading of a source that nobody vouches for may go, in a process of its own."""
+
+    memory_mib: int = Field(default=1024, ge=512)
+    """Address space for a small source. The program takes 230 MiB, 370 with eight decoders."""
+
+    memory_per_byte: float = Field(default=32, ge=0)
+    """Address space beyond it for each byte on disk. A CT voxel packed ten times by JPEG 2000 takes
+    0.2 bytes and becomes 4 to 6; a 512 x 512 x 1000 CT stored plainly may take 17 GiB, and is held
+    by `most_memory_mib`."""
+
+    most_memory_mib: int = Field(default=8192, ge=512)
+    """Address space at most: the 2**29 voxels of `core.volume.MAX_VOXELS` as stored (8 bytes) and
+    as float32, and the program."""
+
+    seconds: float = Field(default=8, gt=0)
+    """Processor time for one file's header or one small series; a whole body takes under 3 s."""
+
+    seconds_per_mib: float = Field(default=2, ge=0)
+    """Processor time beyond it for each MiB on disk. A slice of 512 x 512 packed ten times by JPEG
+    2000 is 50 kB and decodes in 0.05 to 0.1 s."""
+
+    most_seconds: float = Field(default=900, gt=0)
+    """Processor time at most; 1000 slices of JPEG 2000 take some 100 s."""
+
+    waiting: float = Field(default=8, ge=1)
+    """Wall time as a multiple of the processor time: what a busy machine or a slow disk may add."""
+
+    def memory_bytes(self, stored_bytes: int) -> int:
+        """Address space for a source of that size."""
+        most = self.most_memory_mib * 2**20
+        return min(most, int(self.memory_mib * 2**20 + self.memory_per_byte * stored_bytes))
+
+    def cpu_seconds(self, stored_bytes: int) -> float:
+        """Processor time for a step that reads so much."""
+        return min(self.most_seconds, self.seconds + self.seconds_per_mib * stored_bytes / 2**20)
+
+
+USUAL_LIMITS = ReadingLimits()
+
 
 class SegmentSettings(Settings):
     """How a volume becomes instances."""
@@ -102,6 +177,7 @@ class Protocol(Settings):
     roles: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Role]
     """Role to rule; the first is the main one, on whose acquired grid everything is delineated."""
 
+    reading: ReadingLimits = USUAL_LIMITS
     segment: SegmentSettings
     measure: MeasureSettings = MeasureSettings()
     report: ReportSettings

@@ -22,6 +22,7 @@ from medseg.core.prediction import Progress, silent
 from medseg.core.report import RunRecord
 from medseg.errors import SettingsError
 from medseg.formats import handover, nifti, tables
+from medseg.site_secret import load_site_secret
 
 logger = logging.getLogger(__name__)
 
@@ -111,18 +112,13 @@ def ingest(
     Returns:
         The protocol, chosen by what the study holds where none was given.
     """
-    from medseg.ingest import select
+    from medseg.ingest import guard
 
     with _timed(work, "ingest"):
-        why = "asked for by the user"
-        if protocol is None:
-            known = [config.load_protocol(name) for name in config.embedded("protocols")]
-            protocol, why = select.choose_protocol(source, known)
-        _check_roles(protocol)
-        study = select.read_study(source, protocol, series)
-        choice = {"protocol": why, **study.choice}
-        handover.write_study(work / run_folder.STAGES, type(study)(study.series, choice))
-    return protocol
+        if protocol is not None:
+            _check_roles(protocol)
+        secret = load_site_secret()
+        return guard.hand_on(source, work / run_folder.STAGES, protocol, series, secret)
 
 
 def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None:
@@ -264,8 +260,17 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
             *handover.read_flags(stages / "measure-flags.json"),
         ),
         timings_seconds=json.loads((stages / "timings.json").read_text(encoding="utf-8")),
-        peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        peak_memory_mib=round(max(_peaks_kib()) / 1024, 1),
+        candidates=dict(study.candidates),
+        study_key=study.study_key,
+        patient_key=study.patient_key,
     )
+
+
+def _peaks_kib() -> tuple[int, int]:
+    """Of this process, and of the largest that it started to read files."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return resource.getrusage(who[0]).ru_maxrss, resource.getrusage(who[1]).ru_maxrss
 
 
 def _inputs(work: Path) -> dict[str, str]:

@@ -56,7 +56,25 @@ def inspection_text(answer: Mapping[str, object]) -> str:
     ignored = answer["ignored"]
     assert isinstance(ignored, list)  # noqa: S101  the contract of DESIGN.md
     lines += [f"Ignored {row['files']} files: {row['reason']}" for row in ignored]
+    choice = answer.get("choice")
+    if isinstance(choice, Mapping):
+        lines += _choice_lines(choice)
     return "\n".join(lines)
+
+
+def _choice_lines(choice: Mapping[str, object]) -> Iterator[str]:
+    """How the roles of a protocol would be filled, a line for every series that was considered."""
+    yield f"Protocol {choice['protocol']}:"
+    roles = choice["roles"]
+    assert isinstance(roles, Mapping)  # noqa: S101  made by ingest.select.Explanation
+    for role, found in roles.items():
+        yield f"  {found['reason'] or f'{role}: no choice.'}"
+        for one in found["candidates"]:
+            place = "-" if one["rank"] is None else one["rank"]
+            name = f"series {one['number']} ({one['modality'] or 'modality not stated'})"
+            yield f"    {place} {name}: {one['reason']}"
+    if choice["problem"] is not None:
+        yield f"  Refused ({choice['error']}). {choice['problem']} {choice['remedy']}"
 
 
 def scores_text(scores: Mapping[str, object]) -> str:

@@ -1,11 +1,11 @@
 """What a run says of itself and of what it found."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from medseg.core.measurements import Measurement
-from medseg.core.study import QualityFlag
+from medseg.core.study import Candidate, QualityFlag
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
 """Stands on every report."""
@@ -38,6 +38,9 @@ class RunRecord:
         timings_seconds: Stage to wall-clock time. With the peak memory, all that two runs of the
             same study differ in.
         peak_memory_mib: Largest resident set of the process up to the end of the report.
+        candidates: Role to every series that was considered, best first, with the reason.
+        study_key: Pseudonym of the study.
+        patient_key: Pseudonym of the patient; None without a site secret or a patient ID.
     """
 
     versions: Mapping[str, str]
@@ -50,6 +53,9 @@ class RunRecord:
     flags: tuple[QualityFlag, ...]
     timings_seconds: Mapping[str, float]
     peak_memory_mib: float
+    candidates: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    study_key: str = ""
+    patient_key: str | None = None
 
 
 @dataclass(frozen=True)

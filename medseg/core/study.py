@@ -1,10 +1,15 @@
 """A study as medseg sees it: series with a role, and no patient."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from medseg.core.volume import Volume
+
+KEY_LENGTH = 16
+"""Hexadecimal digits of a pseudonym: among a million patients of a site, two get the same one with
+a chance of 1 in 37 million."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,23 @@ class Series:
             )
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A series that was considered for a role.
+
+    Attributes:
+        number: Its number in the study.
+        modality: DICOM modality; None for NIfTI.
+        rank: 1 is the best; equal ranks are equally good; None where it cannot be taken.
+        reason: Why it ranks there, as a clause without a path or a text of the file's own.
+    """
+
+    number: int
+    modality: str | None
+    rank: int | None
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Study:
     """The series that a protocol works on.
@@ -70,12 +92,19 @@ class Study:
     Attributes:
         series: Role in the protocol (`pet`, `ct`, ...) to series.
         choice: One sentence for each role: why this series, for `run.json`.
+        candidates: For each role everything that was considered, best first.
+        keyed_name: Pseudonym of the study, keyed by the site's secret; None without one.
+        patient_key: Pseudonym of the patient; None without a site secret or a patient ID.
     """
 
     series: Mapping[str, Series]
     choice: Mapping[str, str]
+    candidates: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
+    keyed_name: str | None = None
+    patient_key: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "candidates", MappingProxyType(dict(self.candidates)))
         object.__setattr__(self, "series", MappingProxyType(dict(self.series)))
         object.__setattr__(self, "choice", MappingProxyType(dict(self.choice)))
 
@@ -83,3 +112,11 @@ class Study:
     def flags(self) -> tuple[QualityFlag, ...]:
         """The doubts about all its series."""
         return tuple(flag for series in self.series.values() for flag in series.flags)
+
+    @property
+    def study_key(self) -> str:
+        """The pseudonym; without one a name that the same images always get, at every site."""
+        if self.keyed_name is not None:
+            return self.keyed_name
+        digests = sorted(one.digest for one in self.series.values())
+        return hashlib.sha256("/".join(digests).encode()).hexdigest()[:KEY_LENGTH]

@@ -4,6 +4,7 @@ Every file is asked, whatever its name. Nothing here decides whether a series is
 `dicom_stack`; `dicom_pixels` reads the voxels.
 """
 
+import io
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from pydicom.uid import (
 )
 
 from medseg.errors import UnreadableFileError
+from medseg.formats.dicom_encoding import LOSSY_SYNTAXES, Encoding, Place, encoding_of, find_pixels
 from medseg.formats.dicom_frames import Frame, frames_of
 from medseg.formats.dicom_suv import PetTags, pet_tags
+from medseg.formats.dicom_traits import Traits, traits_of
 from medseg.formats.dicom_values import (
     PARSING_FAULTS,
     MalformedValueError,
@@ -56,10 +59,25 @@ VOLUME_KINDS = {
 
 VOLUME_MODALITIES = {"CT", "MR", "PT"}
 
-PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
+MODALITIES = {
+    *VOLUME_MODALITIES, "AR", "AU", "BI", "BMD", "CR", "CTPROTOCOL", "DG", "DOC", "DX", "ECG",
+    "EPS", "ES", "FID", "GM", "HC", "HD", "IO", "IVUS", "KO", "LS", "M3D", "MG", "NM", "OAM", "OCT",
+    "OP", "OPT", "OT", "PLAN", "PR", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN",
+    "RTRECORD", "RTSTRUCT", "RWV", "SC", "SEG", "SM", "SMR", "SR", "STAIN", "TG", "US", "VA", "XA",
+    "XC",
+}  # fmt: skip
+"""Terms of PS3.3 C.7.3.1.1.1. A modality is shown, so that no other text may stand for one."""
 
-MAX_INFLATED = 2**30
-"""Bytes that a deflated file may become: a bomb is told before it is unpacked."""
+INFLATED_FREE = 2**26
+INFLATED_RATIO = 64
+"""A deflated file may become 64 MiB, or 64 times its size: a bomb is told before it is unpacked.
+Images deflate two to four times, and a mask is no volume."""
+
+UID_ROOT = b"1.2.840.10008."
+"""Of every transfer syntax and storage class."""
+
+NIFTI_SIZES = (b"\x5c\1\0\0", b"\0\0\1\x5c", b"\x1c\2\0\0", b"\0\0\2\x1c")
+"""How a NIfTI file begins, which may hold a DICOM header as an extension."""
 
 SEND_AGAIN = "Ask the archive to send the series again, then run the study again."
 
@@ -85,7 +103,10 @@ class DicomFile:
         has_modality_lut: Values come from a table in place of slope and intercept.
         is_burned_in: Text is burned into the pixels.
         pet: What a PET slice says of its intensities, None for other modalities.
+        encoding: How its pixels are stored; None where the header is damaged.
+        is_lossy: Pixels were compressed with a loss at some time.
         frames: Its slices; empty where the header is damaged.
+        traits: How the image was made, for a choice between series.
     """
 
     path: Path
@@ -105,12 +126,20 @@ class DicomFile:
     has_modality_lut: bool
     is_burned_in: bool
     pet: PetTags | None
+    encoding: Encoding | None
+    is_lossy: bool
     frames: tuple[Frame, ...]
+    traits: Traits
 
     @property
     def is_localizer(self) -> bool:
         """Whether it is a scout, which holds no volume even beside slices that do."""
         return any("LOCALIZER" in frame.image_type for frame in self.frames)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it holds no image and its storage class is none of DICOM's."""
+        return not self.is_volume and not self.has_pixels and self.kind.endswith(" object")
 
     @property
     def is_lost_slice(self) -> bool:
@@ -132,8 +161,8 @@ def read_file(path: Path) -> DicomFile | None:
             start = file.read(1024)
             if not _looks_like_dicom(start):
                 return None
-            dataset = open_dataset(file, with_pixels=False)
-            found = _parsed(path, dataset, has_pixels=_pixels_follow(file, dataset))
+            dataset = open_dataset(file)
+            found = _parsed(path, dataset, find_pixels(file, dataset))
             if not _says_what_it_is(dataset) or found.is_lost_slice:
                 raise MalformedValueError
             return found
@@ -143,8 +172,8 @@ def read_file(path: Path) -> DicomFile | None:
         return None
 
 
-def open_dataset(file: BinaryIO, *, with_pixels: bool) -> FileDataset:
-    """Parse an open file, its preamble and meta information present or not.
+def open_dataset(file: BinaryIO) -> FileDataset:
+    """Parse an open file up to its pixels, its preamble and meta information present or not.
 
     Raises:
         MalformedValueError: It inflates to more than a series can hold.
@@ -152,7 +181,7 @@ def open_dataset(file: BinaryIO, *, with_pixels: bool) -> FileDataset:
     """
     _check_inflated_size(file)
     file.seek(0)
-    dataset = dcmread(file, force=True, stop_before_pixels=not with_pixels)
+    dataset = dcmread(file, force=True, stop_before_pixels=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         is_implicit, is_little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if is_little else ExplicitVRBigEndian
@@ -189,8 +218,13 @@ def _unreadable() -> UnreadableFileError:
 
 
 def _is_marked(start: bytes) -> bool:
-    """Whether the preamble ends as it must, or what follows it begins so: the mark is damaged."""
-    return start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0"
+    """Whether the preamble ends as it must, or the mark is damaged and the rest speaks for itself.
+
+    Then what follows it begins so, or there are UIDs of DICOM's own between bytes that are no text.
+    """
+    if start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0":
+        return True
+    return UID_ROOT in start and b"\0" in start and start[:4] not in NIFTI_SIZES
 
 
 def _looks_like_dicom(start: bytes) -> bool:
@@ -211,41 +245,31 @@ def _check_inflated_size(file: BinaryIO) -> None:
     start = file.read(1024)
     if DeflatedExplicitVRLittleEndian.encode() not in start:
         return
+    most = max(INFLATED_FREE, INFLATED_RATIO * file.seek(0, io.SEEK_END))
     file.seek(144 + int.from_bytes(start[140:144], "little"))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size, waiting = 0, file.read(2**20)
-    while waiting and size <= MAX_INFLATED:
+    while waiting and size <= most:
         size += len(inflater.decompress(waiting, 2**24))
         waiting = inflater.unconsumed_tail or file.read(2**20)
-    if size > MAX_INFLATED:
+    if size > most:
         raise MalformedValueError
 
 
-def _pixels_follow(file: BinaryIO, dataset: FileDataset) -> bool:
-    """Whether parsing stopped before pixel data; a deflated file tells only when it is decoded."""
-    if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-        return text(dataset, "PhotometricInterpretation") != ""
-    order = "little" if dataset.original_encoding[1] else "big"
-    tag = file.read(4)
-    return (_word(tag[:2], order), _word(tag[2:], order)) in PIXEL_TAGS
-
-
-def _word(two: bytes, order: str) -> int:
-    return int.from_bytes(two, "little" if order == "little" else "big")
-
-
-def _parsed(path: Path, dataset: FileDataset, *, has_pixels: bool) -> DicomFile:
+def _parsed(path: Path, dataset: FileDataset, place: Place | None) -> DicomFile:
     kind = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     modality = text(dataset, "Modality").upper()
-    if not modality.isalnum() or len(modality) > 16:
+    if modality not in MODALITIES:
         modality = ""
     is_volume = kind in VOLUME_KINDS or (not kind and modality in VOLUME_MODALITIES)
-    frames, pet, rows, columns = _slices(dataset) if is_volume and has_pixels else ((), None, 0, 0)
+    frames, pet, encoding = (
+        _slices(dataset, place) if is_volume and place is not None else ((), None, None)
+    )
     return DicomFile(
         path=path,
         kind=_kind_name(kind, modality),
         is_volume=is_volume,
-        has_pixels=has_pixels,
+        has_pixels=place is not None,
         is_damaged=is_volume and not frames,
         series=_series(dataset, modality),
         series_number=_integer(dataset, "SeriesNumber"),
@@ -254,14 +278,18 @@ def _parsed(path: Path, dataset: FileDataset, *, has_pixels: bool) -> DicomFile:
         or text(dataset.file_meta, "MediaStorageSOPInstanceUID"),
         instance_number=_integer(dataset, "InstanceNumber"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID") or None,
-        rows=rows,
-        columns=columns,
+        rows=encoding.rows if encoding else 0,
+        columns=encoding.columns if encoding else 0,
         is_colour=text(dataset, "PhotometricInterpretation").upper()
         not in ("MONOCHROME1", "MONOCHROME2"),
         has_modality_lut="ModalityLUTSequence" in dataset,
         is_burned_in=texts(dataset, "BurnedInAnnotation") == ("YES",),
         pet=pet,
+        encoding=encoding,
+        is_lossy=text(dataset, "LossyImageCompression") == "01"
+        or dataset.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES,
         frames=frames,
+        traits=traits_of(dataset),
     )
 
 
@@ -278,15 +306,17 @@ def _kind_name(kind: str, modality: str) -> str:
     return name if name != kind else f"{modality or 'unknown'} object"
 
 
-def _slices(dataset: Dataset) -> tuple[tuple[Frame, ...], PetTags | None, int, int]:
-    """Frames, PET tags and matrix; no frames where one of their values is damaged."""
+def _slices(
+    dataset: FileDataset, place: Place
+) -> tuple[tuple[Frame, ...], PetTags | None, Encoding | None]:
+    """Frames, PET tags and encoding; none of them where one of their values is damaged."""
     try:
-        rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
-        frames = frames_of(dataset) if rows > 0 and columns > 0 else ()
+        encoding = encoding_of(dataset, place)
+        frames = frames_of(dataset) if min(encoding.rows, encoding.columns) > 0 else ()
         pet = pet_tags(dataset) if text(dataset, "Modality").upper() == "PT" else None
     except MalformedValueError:
-        return (), None, 0, 0
-    return frames, pet, rows, columns
+        return (), None, None
+    return frames, pet, encoding
 
 
 def _series(dataset: Dataset, modality: str) -> tuple[str, ...]:

@@ -19,11 +19,10 @@ from medseg.core.volume import MAX_VOXELS, IntensityUnit
 from medseg.errors import (
     InconsistentSeriesError,
     MissingGeometryError,
-    NotAnImageError,
-    UnreadableFileError,
     UnsupportedImageError,
 )
 from medseg.formats.dicom import SEND_AGAIN, DicomFile
+from medseg.formats.dicom_checks import check_kind, check_parts, check_readable
 from medseg.formats.dicom_frames import Frame
 from medseg.formats.dicom_suv import PetScale, pet_scale
 
@@ -40,7 +39,11 @@ MAX_DRIFT = 0.25
 """Share of a voxel by which a slice may lie off the regular grid, along it or sideways."""
 
 MAX_TILT_DEGREES = 0.5
-"""Angle between the stack and the slices' normal; the shear of a smaller one is kept exactly."""
+"""Angle between the stack and the slices' normal that is rounding or positioning."""
+
+MAX_GANTRY_TILT_DEGREES = 30.5
+"""A gantry leans up to 30 degrees. The sheared grid is kept as it is: nothing is resampled, and
+volumes, diameters and surfaces are measured in mm on it."""
 
 SAME_PLACE_MM = 0.01
 COSINE_TOLERANCE = 1e-3
@@ -91,9 +94,10 @@ def stack(files: Sequence[DicomFile]) -> Stack:
     Raises:
         InputError: They do not form one volume; the error says why.
     """
-    _check_kind(files)
-    _check_readable(files)
+    check_kind(files)
+    check_readable(files)
     files, flags = _without_copies(files)
+    check_parts(files)
     slices = [Slice(file, frame) for file in files for frame in file.frames]
     _check_alike(slices)
     if len(slices) < LEAST_SLICES:
@@ -111,63 +115,6 @@ def stack(files: Sequence[DicomFile]) -> Stack:
     scale = _scale(files)
     flags = (*flags, *spacing_flags, *scale.flags, *_doubts(slices))
     return Stack(tuple(ordered), geometry, scale, flags)
-
-
-def digest(found: Stack) -> str:
-    """SHA-256 over the bytes of the stack's files, each once, in the order of the slices."""
-    state = hashlib.sha256()
-    for path in dict.fromkeys(one.file.path for one in found.slices):
-        state.update(path.read_bytes())
-    return state.hexdigest()
-
-
-def _check_kind(files: Sequence[DicomFile]) -> None:
-    """Refuse what is no series of CT, MR or PET slices."""
-    other = next((file for file in files if not file.is_volume), None)
-    if other is not None:
-        raise NotAnImageError(
-            f"The series holds objects of the kind '{other.kind}', which are no slices of a CT, "
-            "MR or PET volume.",
-            "Choose a CT, MR or PET series.",
-        )
-    if any(file.is_localizer for file in files):
-        raise NotAnImageError(
-            "The series is a localizer (scout), whose slices form no volume.",
-            "Choose the series that was planned on it.",
-        )
-
-
-def _check_readable(files: Sequence[DicomFile]) -> None:
-    """Refuse a series of which one file cannot be used: never a shorter volume."""
-    for file in files:
-        if not file.has_pixels or file.is_damaged:
-            raise UnreadableFileError(
-                "The series has a slice whose header is damaged or whose pixels are missing; the "
-                "volume without it would be wrong.",
-                SEND_AGAIN,
-            )
-        if file.is_colour:
-            raise UnsupportedImageError(
-                "The series holds colour images, whose values are no intensities.",
-                "Choose the series that the colours were made from.",
-            )
-        if file.has_modality_lut:
-            raise UnsupportedImageError(
-                "The series turns stored values into intensities by a table, which is not "
-                "supported.",
-                "Ask the archive for the original series.",
-            )
-        if any("MOSAIC" in frame.image_type for frame in file.frames):
-            raise UnsupportedImageError(
-                "The series holds mosaics: many slices side by side in one image.",
-                "Export the series as one image per slice or as an enhanced object.",
-            )
-        if any(None in (f.position, f.orientation, f.spacing_mm) for f in file.frames):
-            raise MissingGeometryError(
-                "The series has a slice without position, orientation or pixel spacing, so "
-                "nothing can be measured in it.",
-                "Ask the archive for the original series; derived copies often lack these.",
-            )
 
 
 def _without_copies(
@@ -246,7 +193,8 @@ def _grid(
     flags = _check_gaps(along)
     between_rows, between_columns = slices[0].frame.spacing_mm or (0.0, 0.0)
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
-    _check_straight(positions, step, normal, min(between_rows, between_columns))
+    sideways = _check_straight(positions, step, normal, min(between_rows, between_columns))
+    flags += _judge_tilt(step, sideways, column, is_ct=slices[0].file.modality == "CT")
     lps = np.eye(4)
     lps[:3, 0] = row * between_columns
     lps[:3, 1] = column * between_rows
@@ -303,16 +251,9 @@ def _check_straight(
     step: NDArray[np.float64],
     normal: NDArray[np.float64],
     pixel_mm: float,
-) -> None:
-    """Refuse a stack that leans or whose slices are shifted sideways."""
+) -> NDArray[np.float64]:
+    """Refuse slices that are shifted sideways; else, how far each leans from the one before, mm."""
     height = float(step @ normal)
-    tilt = math.degrees(math.atan2(float(np.linalg.norm(step - height * normal)), height))
-    if tilt > MAX_TILT_DEGREES:
-        raise UnsupportedImageError(
-            f"The slices are tilted by {tilt:.1f} degrees against the stack (gantry tilt), which "
-            "is not supported; shapes and diameters would be wrong.",
-            "Choose a series that was reconstructed without tilt, if there is one.",
-        )
     offsets = positions - positions[0]
     sideways = offsets - np.outer(offsets @ normal, step / height)
     if np.linalg.norm(sideways, axis=1).max() > MAX_DRIFT * pixel_mm:
@@ -321,6 +262,37 @@ def _check_straight(
             "regular grid.",
             SEND_AGAIN,
         )
+    lean: NDArray[np.float64] = step - height * normal
+    return lean
+
+
+def _judge_tilt(
+    step: NDArray[np.float64],
+    lean: NDArray[np.float64],
+    column: NDArray[np.float64],
+    *,
+    is_ct: bool,
+) -> tuple[QualityFlag, ...]:
+    """Flag the lean of a CT whose gantry was tilted, about its rows; refuse any other."""
+    along_column = float(lean @ column)
+    tilt = math.degrees(math.asin(min(1.0, float(np.linalg.norm(lean) / np.linalg.norm(step)))))
+    if tilt <= MAX_TILT_DEGREES:
+        return ()
+    rest = math.degrees(
+        math.atan2(float(np.linalg.norm(lean - along_column * column)), float(np.linalg.norm(step)))
+    )
+    if not is_ct or rest > MAX_TILT_DEGREES or tilt > MAX_GANTRY_TILT_DEGREES:
+        raise UnsupportedImageError(
+            f"The slices are tilted by {tilt:.1f} degrees against the stack, in a way that no "
+            "scanner's gantry is tilted, so where they lie cannot be trusted.",
+            "Choose a series that was reconstructed without tilt, if there is one.",
+        )
+    message = (
+        f"The gantry was tilted by {tilt:.1f} degrees. Voxels are kept as the sheared boxes that "
+        "they are; volumes and diameters are right on them, and slices lie closer together than "
+        "their positions are apart."
+    )
+    return (QualityFlag("gantry-tilt", message),)
 
 
 def _scale(files: Sequence[DicomFile]) -> PetScale:
@@ -348,9 +320,14 @@ def _doubts(slices: Sequence[Slice]) -> tuple[QualityFlag, ...]:
             "ends of the volume may be missing."
         )
         flags.append(QualityFlag("fewer-slices", message))
-    if any(file.is_burned_in for file in files):
-        message = "Text is burned into the images; it may be measured and may name the patient."
+    is_captured = any(file.traits.is_screen_capture for file in files)
+    if is_captured or any(file.is_burned_in for file in files):
+        source = "were taken from a screen or film, so text may be" if is_captured else "have text"
+        message = f"The images {source} burned in; it may be measured and may name the patient."
         flags.append(QualityFlag("burned-in-annotation", message))
+    if any(file.is_lossy for file in files):
+        message = "The images were compressed with a loss, which changes intensities and edges."
+        flags.append(QualityFlag("lossy-compression", message))
     if not all(file.sop_instance_uid for file in files):
         message = "The source names no instances (empty UIDs), so DICOM results cannot point to it."
         flags.append(QualityFlag("no-instance-uids", message))

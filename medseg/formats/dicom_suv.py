@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from medseg.core.study import QualityFlag
 from medseg.core.volume import IntensityUnit
+from medseg.formats.dicom_suv_enhanced import EnhancedPet, enhanced_pet
 from medseg.formats.dicom_values import (
     MalformedValueError,
     date_time,
@@ -80,7 +81,7 @@ def pet_tags(dataset: Dataset) -> PetTags:
     """
     drug = next(iter(_lenient_items(dataset)), Dataset())
     local = text(dataset, "TimezoneOffsetFromUTC")
-    return PetTags(
+    tags = PetTags(
         units=text(dataset, "Units").upper(),
         suv_type=text(dataset, "SUVType").upper(),
         decay_correction=text(dataset, "DecayCorrection").upper(),
@@ -97,6 +98,26 @@ def pet_tags(dataset: Dataset) -> PetTags:
         philips_suv=_private_number(dataset, 0x00),
         philips_activity=_private_number(dataset, 0x09),
         slice_count=_number(dataset, "NumberOfSlices", (1, 1e6)),
+    )
+    found = enhanced_pet(dataset, local)
+    return tags if found is None else _with_frames(tags, found)
+
+
+def _with_frames(tags: PetTags, found: EnhancedPet) -> PetTags:
+    """The tags of an enhanced object; what it states as a classic one does is kept."""
+    tags = replace(
+        tags,
+        units=tags.units or found.units,
+        suv_type=tags.suv_type or found.suv_type,
+        corrections=tags.corrections or found.corrections,
+    )
+    if tags.decay_correction or found.corrected_to is None:
+        return tags
+    return replace(
+        tags,
+        decay_correction="START",
+        series_start=found.corrected_to,
+        acquisition_start=found.corrected_to,
     )
 
 

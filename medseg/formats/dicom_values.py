@@ -14,9 +14,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 
 LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "_openjpeg", "libjpeg", "rle")
 
@@ -48,8 +50,14 @@ class MalformedValueError(ValueError):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warning or log line of pydicom or a decoder leaves this block."""
+    """No warning or log line of pydicom or a decoder leaves this block, and no panic.
+
+    Raises:
+        MalformedValueError: A decoder written in Rust panicked. What PyO3 makes of that is a
+            BaseException whose class cannot be imported, so that it is known by its name.
+    """
     loggers = [logging.getLogger(name) for name in LOGGERS]
+    loggers = [logger for logger in loggers if logger.level <= logging.CRITICAL]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
@@ -57,6 +65,10 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise MalformedValueError from None
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -64,12 +76,20 @@ def quiet() -> Iterator[None]:
 
 def value(dataset: Dataset, name: str | int) -> object | None:
     """The value of a keyword or tag as pydicom converts it; None where absent or empty."""
+    tag = _tag(name)
+    if tag not in dataset:
+        return None
     try:
-        found: object = dataset.get(name)
-        found = getattr(found, "value", found) if isinstance(name, int) else found
+        found: object = dataset[tag].value
     except PARSING_FAULTS as error:
         raise MalformedValueError from error
     return None if found is None or found in ("", b"") else found
+
+
+@cache
+def _tag(name: str | int) -> BaseTag:
+    """The tag of a keyword; looking it up costs as much as reading its value."""
+    return Tag(name)
 
 
 def text(dataset: Dataset, name: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from medseg.core.geometry import Geometry
 from medseg.core.instances import Instance, InstanceMap
-from medseg.core.study import QualityFlag, Series, SliceReference, Study
+from medseg.core.study import Candidate, QualityFlag, Series, SliceReference, Study
 from medseg.core.volume import IntensityUnit, Volume
 
 
@@ -34,14 +34,29 @@ def write_study(folder: Path, study: Study) -> None:
             "flags": [asdict(flag) for flag in series.flags],
         }
         (folder / f"series-{role}.json").write_text(json.dumps(record), encoding="utf-8")
-    index = {"roles": list(study.series), "choice": dict(study.choice)}
+    index = {
+        "roles": list(study.series),
+        "choice": dict(study.choice),
+        "candidates": {
+            role: [asdict(one) for one in row] for role, row in study.candidates.items()
+        },
+        "keyed_name": study.keyed_name,
+        "patient_key": study.patient_key,
+    }
     (folder / "study.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def read_study(folder: Path) -> Study:
     """Read a study back; its voxels stay on disk until they are used."""
     index = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    return Study({role: _read_series(folder, role) for role in index["roles"]}, index["choice"])
+    rows = TypeAdapter(dict[str, tuple[Candidate, ...]])
+    return Study(
+        {role: _read_series(folder, role) for role in index["roles"]},
+        index["choice"],
+        rows.validate_python(index["candidates"]),
+        index["keyed_name"],
+        index["patient_key"],
+    )
 
 
 def write_instances(path: Path, instances: InstanceMap) -> None:

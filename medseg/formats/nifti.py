@@ -7,12 +7,14 @@ its checksum is verified; one that was damaged or cut is refused, never filled u
 import gzip
 import hashlib
 import io
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from isal import igzip
+from isal.igzip_lib import IsalError
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
@@ -20,6 +22,9 @@ from medseg.core.geometry import Geometry
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.errors import InvalidVoxelsError, SourceNotFoundError, UnreadableFileError
 from medseg.formats.nifti_header import EXPORT_AGAIN, NiftiHeader, has_mark, parse_header
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 GZIP_MARK = b"\x1f\x8b"
 
@@ -29,6 +34,13 @@ voxels than that is refused before anything is allocated."""
 
 CHUNK = 2**22
 """Bytes read at once."""
+
+
+class Digest(Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Take more bytes."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -63,14 +75,24 @@ def voxel_file(path: Path, header: NiftiHeader) -> Path:
     """
     if not header.is_pair:
         return path
-    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
-    for name in (f"{stem}.img", f"{stem}.img.gz"):
-        if (path.parent / name).is_file():
-            return path.parent / name
+    for other in _voxel_halves(path):
+        if other.is_file():
+            return other
     raise UnreadableFileError(
         "The NIfTI header belongs to a pair whose voxel file (.img) is not beside it.",
         "Put both files of the pair into one folder, under one name.",
     )
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file and, where it may be the header of a pair, what lies beside it as its `.img`."""
+    return (path, *(other for other in _voxel_halves(path) if other.is_file() and other != path))
+
+
+def _voxel_halves(path: Path) -> tuple[Path, ...]:
+    """Where the voxels of a pair may lie."""
+    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
+    return tuple(path.parent / name for name in (f"{stem}.img", f"{stem}.img.gz"))
 
 
 def read(path: Path) -> Volume:
@@ -84,32 +106,38 @@ def read(path: Path) -> Volume:
         InputError: What `read_header` raises; the voxels are cut, damaged or not finite.
     """
     header = read_header(path)
-    return Volume(read_voxels(path, header), header.geometry, IntensityUnit.ARBITRARY)
+    data, _ = read_voxels(path, header)
+    return Volume(data, header.geometry, IntensityUnit.ARBITRARY)
 
 
-def read_voxels(path: Path, header: NiftiHeader) -> NDArray[np.float32]:
-    """The (I, J, K) scaled values, float32 and finite.
+def read_voxels(path: Path, header: NiftiHeader) -> tuple[NDArray[np.float32], str]:
+    """Read the voxels, and the digest of the bytes that they came from.
+
+    Returns:
+        The (I, J, K) scaled values, float32 and finite; and the SHA-256 of the stored bytes, of a
+        pair those of the header before those of the voxels.
 
     Raises:
         UnreadableFileError: They are cut or damaged.
         InvalidVoxelsError: Some are not finite numbers.
     """
-    stored = _stored(path, header)
+    digest = hashlib.sha256()
+    if header.is_pair:
+        _read_all(path, digest)
     data = np.empty(header.geometry.shape, np.float32, order="F")
     scaled = (header.slope, header.intercept) != (1.0, 0.0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(stored.shape[2]):
-            plane = stored[:, :, k]
+    for k, stored in enumerate(_planes(path, header, digest)):
+        with np.errstate(over="ignore", invalid="ignore"):
             data[:, :, k] = (
-                plane.astype(np.float64) * header.slope + header.intercept if scaled else plane
+                stored.astype(np.float64) * header.slope + header.intercept if scaled else stored
             )
-    if not all(np.isfinite(data[:, :, k]).all() for k in range(data.shape[2])):
-        raise InvalidVoxelsError(
-            "The image holds values that are not finite numbers, so its intensities and what is "
-            "found in them cannot be trusted.",
-            "Replace these voxels in the program that made the image, then run it again.",
-        )
-    return data
+        if not np.isfinite(data[:, :, k]).all():
+            raise InvalidVoxelsError(
+                "The image holds values that are not finite numbers, so its intensities and what "
+                "is found in them cannot be trusted.",
+                "Replace these voxels in the program that made the image, then run it again.",
+            )
+    return data, digest.hexdigest()
 
 
 def read_labels(path: Path) -> tuple[NDArray[np.uint16], Geometry]:
@@ -119,17 +147,18 @@ def read_labels(path: Path) -> tuple[NDArray[np.uint16], Geometry]:
         InputError: What `read` raises; a value is not such a number.
     """
     header = read_header(path)
-    stored: NDArray[np.generic] = _stored(path, header)
-    if (header.slope, header.intercept) != (1.0, 0.0):
-        stored = stored.astype(np.float64) * header.slope + header.intercept
-    with np.errstate(invalid="ignore"):
-        labels = stored.astype(np.uint16, order="F")
-    if not np.array_equal(labels, stored):
-        raise InvalidVoxelsError(
-            "The label map holds values that are not whole numbers from 0 to 65535, so its labels "
-            "cannot be told apart.",
-            "Give a map with one whole number for each instance; a probability map has none.",
-        )
+    labels = np.empty(header.geometry.shape, np.uint16, order="F")
+    scaled = (header.slope, header.intercept) != (1.0, 0.0)
+    for k, stored in enumerate(_planes(path, header, hashlib.sha256())):
+        values = stored.astype(np.float64) * header.slope + header.intercept if scaled else stored
+        with np.errstate(invalid="ignore"):
+            labels[:, :, k] = values.astype(np.uint16)
+        if not np.array_equal(labels[:, :, k], values):
+            raise InvalidVoxelsError(
+                "The label map holds values that are not whole numbers from 0 to 65535, so its "
+                "labels cannot be told apart.",
+                "Give a map with one whole number for each instance; a probability map has none.",
+            )
     return labels, header.geometry
 
 
@@ -147,16 +176,6 @@ def write_labels(path: Path, labels: NDArray[np.uint16], geometry: Geometry) -> 
 def write_volume(path: Path, volume: Volume) -> None:
     """Write a volume as float32 .nii.gz; the same volume makes the same bytes."""
     _write(path, volume.data, volume.geometry)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of the stored bytes of one NIfTI file, its voxel file included."""
-    state = hashlib.sha256()
-    for file in dict.fromkeys((path, voxel_file(path, read_header(path)))):
-        with file.open("rb") as opened:
-            while chunk := opened.read(CHUNK):
-                state.update(chunk)
-    return state.hexdigest()
 
 
 def _write(path: Path, data: NDArray[np.generic], geometry: Geometry) -> None:
@@ -177,21 +196,38 @@ def is_orthogonal(geometry: Geometry) -> bool:
     return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-5))
 
 
+class _Digested(io.RawIOBase):
+    """A file opened for reading, and the digest of what was read of it."""
+
+    def __init__(self, file: io.FileIO, digest: Digest) -> None:
+        self._file = file
+        self._digest = digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        count = self._file.readinto(buffer) or 0
+        self._digest.update(memoryview(buffer)[:count])
+        return count
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
+def _opened(path: Path, digest: Digest | None = None) -> Iterator[tuple[io.BufferedIOBase, int]]:
     """The decompressed content, and a bound for its size; decoding faults become ours."""
     try:
-        with path.open("rb") as raw:
-            size = raw.seek(0, io.SEEK_END)
-            raw.seek(0)
-            packed = raw.read(2) == GZIP_MARK
-            raw.seek(0)
+        with path.open("rb", buffering=0) as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            packed = file.read(2) == GZIP_MARK
+            file.seek(0)
+            raw = io.BufferedReader(_Digested(file, digest or hashlib.sha256()), CHUNK)
             if packed:
-                with gzip.GzipFile(fileobj=raw, mode="rb") as file:
-                    yield file, size * MAX_GZIP_RATIO
+                with igzip.IGzipFile(fileobj=raw, mode="rb") as content:
+                    yield content, size * MAX_GZIP_RATIO
             else:
                 yield raw, size
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+    except (EOFError, gzip.BadGzipFile, IsalError):  # type: ignore[misc]  # isal types it as a value
         raise UnreadableFileError(
             "The compressed NIfTI file is damaged or incomplete, so its voxels cannot be trusted.",
             "Copy or export the file again, then run it again.",
@@ -202,23 +238,37 @@ def _opened(path: Path) -> Iterator[tuple[io.BufferedIOBase, int]]:
         ) from None
 
 
-def _stored(path: Path, header: NiftiHeader) -> NDArray[np.generic]:
-    """The (I, J, K) voxels as stored, after the file was read to its end."""
-    content = np.empty(header.voxel_bytes, np.uint8)
-    with _opened(voxel_file(path, header)) as (file, _):
+def _planes(path: Path, header: NiftiHeader, digest: Digest) -> Iterator[NDArray[np.generic]]:
+    """Each (I, J) plane of the voxels as stored; after the last, the file is read to its end."""
+    i, j, k = header.geometry.shape
+    plane = np.empty((j, i), header.dtype)
+    view = plane.reshape(-1).view(np.uint8).data
+    with _opened(voxel_file(path, header), digest) as (file, _):
         left = header.offset
         while left and (skipped := file.read(min(left, CHUNK))):
             left -= len(skipped)
-        filled = 0
-        view = content.data
-        while filled < len(view):
-            count = file.readinto(view[filled : filled + CHUNK])
-            if not count:
-                raise _cut()
-            filled += count
+        for _ in range(k):
+            filled = 0
+            while filled < len(view):
+                count = file.readinto(view[filled:])
+                if not count:
+                    raise _cut()
+                filled += count
+            yield plane.T
+        while beyond := file.read(CHUNK):
+            left += len(beyond)
+    if left >= header.smallest_plane_bytes:
+        raise UnreadableFileError(
+            "The NIfTI file holds more voxels than its header says, so the sizes in the header "
+            "are wrong.",
+            EXPORT_AGAIN,
+        )
+
+
+def _read_all(path: Path, digest: Digest) -> None:
+    with _opened(path, digest) as (file, _):
         while file.read(CHUNK):
             continue
-    return content.view(header.dtype).reshape(header.geometry.shape, order="F")
 
 
 def _cut() -> UnreadableFileError:

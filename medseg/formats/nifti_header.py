@@ -78,6 +78,11 @@ class NiftiHeader:
         """Bytes that all voxels take in the file."""
         return math.prod(self.geometry.shape) * self.dtype.itemsize
 
+    @property
+    def smallest_plane_bytes(self) -> int:
+        """What a size that is too small by one leaves over at least."""
+        return self.voxel_bytes // max(self.geometry.shape)
+
 
 def has_mark(block: bytes) -> bool:
     """Whether these first 540 bytes begin as a NIfTI header does."""

@@ -1,16 +1,17 @@
 """Judge a series by its headers, and read the voxels of one that was accepted."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.core.geometry import Geometry
-from medseg.core.study import QualityFlag, Series, SliceReference
+from medseg.core.study import QualityFlag, Series
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.errors import InputError
 from medseg.formats import dicom_stack, nifti
 from medseg.formats.dicom_pixels import read_voxels
 from medseg.formats.nifti_header import NiftiHeader
-from medseg.ingest.checks import check_grid
+from medseg.ingest.checks import check_claim, check_grid, check_perpendicular
 from medseg.ingest.discover import FoundSeries
 
 
@@ -59,14 +60,22 @@ def accept(found: FoundSeries) -> AcceptedSeries:
     content = found.content
     if isinstance(content, Path):
         header = nifti.read_header(content)
+        check_perpendicular(header.geometry)
         flags = (*header.flags, *check_grid(header.geometry))
+        check_claim(header.voxel_bytes + _float_bytes(header.geometry), found.stored_bytes)
         unit, geometry = IntensityUnit.ARBITRARY, header.geometry
         return AcceptedSeries(found.number, None, geometry, unit, flags, NiftiFile(content, header))
     stack = dicom_stack.stack(content)
     flags = (*stack.flags, *check_grid(stack.geometry))
+    check_claim(_float_bytes(stack.geometry), found.stored_bytes)
     return AcceptedSeries(
         found.number, found.modality, stack.geometry, stack.scale.unit, flags, stack
     )
+
+
+def _float_bytes(geometry: Geometry) -> int:
+    """What a volume takes in memory."""
+    return 4 * math.prod(geometry.shape)
 
 
 def read_volume(accepted: AcceptedSeries) -> Volume:
@@ -75,11 +84,7 @@ def read_volume(accepted: AcceptedSeries) -> Volume:
     Raises:
         InputError: They are damaged, incomplete or not finite.
     """
-    content = accepted.content
-    if isinstance(content, NiftiFile):
-        data = nifti.read_voxels(content.path, content.header)
-        return Volume(data, accepted.geometry, accepted.unit)
-    return read_voxels(content)
+    return _read(accepted)[0]
 
 
 def read_series(accepted: AcceptedSeries) -> Series:
@@ -89,16 +94,21 @@ def read_series(accepted: AcceptedSeries) -> Series:
         InputError: As `read_volume`, naming the series by its number.
     """
     try:
-        volume = read_volume(accepted)
+        volume, digest = _read(accepted)
     except InputError as error:
         raise named(error, accepted.number) from None
     content = accepted.content
-    slices: tuple[SliceReference, ...] = ()
-    if isinstance(content, NiftiFile):
-        digest = nifti.digest(content.path)
-    else:
-        digest, slices = dicom_stack.digest(content), content.references
+    slices = () if isinstance(content, NiftiFile) else content.references
     return Series(accepted.number, accepted.modality, volume, digest, slices, accepted.flags)
+
+
+def _read(accepted: AcceptedSeries) -> tuple[Volume, str]:
+    """The voxels, and the digest of the bytes that they came from."""
+    content = accepted.content
+    if isinstance(content, NiftiFile):
+        data, digest = nifti.read_voxels(content.path, content.header)
+        return Volume(data, accepted.geometry, accepted.unit), digest
+    return read_voxels(content)
 
 
 def named(error: InputError, number: int) -> InputError:

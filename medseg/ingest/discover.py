@@ -6,11 +6,12 @@ file named like a NIfTI file claims to be one and is refused rather than left as
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import (
+    InconsistentSeriesError,
     InputError,
     NotAnImageError,
     SourceNotFoundError,
@@ -19,6 +20,8 @@ from medseg.errors import (
 )
 from medseg.formats import nifti
 from medseg.formats.dicom import SEND_AGAIN, DicomFile, group, read_file
+from medseg.formats.dicom_fragments import MOST_SLICES, continues, is_fragment
+from medseg.ingest.inspection import Ignored
 
 MAX_FILES = 200_000
 """Bound for a folder that is not one study."""
@@ -43,18 +46,12 @@ class FoundSeries:
     content: tuple[DicomFile, ...] | Path
     fault: InputError | None = None
 
-
-@dataclass(frozen=True)
-class Ignored:
-    """Files that hold no image.
-
-    Attributes:
-        reason: What they are.
-        files: How many.
-    """
-
-    reason: str
-    files: int
+    @property
+    def stored_bytes(self) -> int:
+        """Size of its files on disk, both files of a NIfTI pair."""
+        if isinstance(self.content, Path):
+            return sum(path.stat().st_size for path in nifti.files_of(self.content))
+        return sum(file.path.stat().st_size for file in self.content)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,27 +74,52 @@ class _Sorted:
     dicom: list[DicomFile]
     nifti: list[Path]
     damaged: list[Path]
+    unknown: list[DicomFile]
+    damaged_dicom: list[DicomFile]
     ignored: Counter[str]
 
 
-def discover(source: Path) -> Discovery:
+Watch = Callable[[int, Path], None]
+"""Told the number of a file, from 0 in a fixed order, and the file, before it is opened."""
+
+
+def unwatched(number: int, path: Path) -> None:
+    """Nobody is told."""
+
+
+def discover(
+    source: Path, watch: Watch = unwatched, avoid: Collection[int] = frozenset()
+) -> Discovery:
     """Find the series in a file or anywhere below a folder.
+
+    Args:
+        source: The file or the folder.
+        watch: Told of every file before it is opened.
+        avoid: Numbers of files that are taken to be damaged and not opened: a reader fell over
+            them before.
 
     Raises:
         SourceNotFoundError: There is nothing at the path, or it cannot be listed.
         UnsupportedImageError: The folder holds far more files than a study.
     """
-    found = _Sorted([], [], [], Counter())
+    found = _Sorted([], [], [], [], [], Counter())
     for count, path in enumerate(_files(source)):
         if count >= MAX_FILES:
             raise UnsupportedImageError(
                 f"The folder holds more than {MAX_FILES} files, so it is not one study.",
                 "Give the folder of one study.",
             )
-        _sort(path, found)
+        watch(count, path)
+        if count in avoid:
+            found.damaged.append(path)
+        else:
+            _sort(path, found)
+    groups = group(found.dicom)
+    fragments = [files for files in groups if is_fragment(files)]
+    found.damaged_dicom.extend(file for files in groups for file in _strays(files))
     contents: list[tuple[str | None, tuple[DicomFile, ...] | Path, InputError | None]] = [
-        (files[0].modality or None, files, _fault(files, found.damaged))
-        for files in group(found.dicom)
+        (files[0].modality or None, files, _fault(files, found) or _torn(files, fragments))
+        for files in groups
     ]
     contents += [(None, path, None) for path in found.nifti]
     if not contents and source.is_file():
@@ -136,6 +158,8 @@ def _sort(path: Path, found: _Sorted) -> None:
     if file is not None and (file.has_pixels or file.is_volume):
         found.dicom.append(file)
     elif file is not None:
+        if file.is_unknown:
+            found.unknown.append(file)
         found.ignored[f"{file.kind}: holds no image"] += 1
     elif _is_voxel_half(path):
         found.ignored["voxels of a NIfTI pair, read with their header"] += 1
@@ -154,16 +178,43 @@ def _is_voxel_half(path: Path) -> bool:
     return any((path.parent / f"{stem}{ending}").is_file() for ending in (".hdr", ".hdr.gz"))
 
 
-def _fault(files: tuple[DicomFile, ...], damaged: list[Path]) -> InputError | None:
-    """A damaged DICOM file in the folder of a series may be one of its slices."""
+def _fault(files: tuple[DicomFile, ...], found: _Sorted) -> InputError | None:
+    """A damaged DICOM file in the folder of a series may be one of its slices.
+
+    So may an object of no known kind that names the series as its own, and one there that lost
+    more than the name of its series.
+    """
     folders = {file.path.parent for file in files}
-    count = sum(path.parent in folders for path in damaged)
+    own = set(files)
+    count = sum(path.parent in folders for path in found.damaged)
+    count += sum(file.series == files[0].series for file in found.unknown)
+    count += sum(file.path.parent in folders and file not in own for file in found.damaged_dicom)
     if not count:
         return None
     return UnreadableFileError(
         f"The series lies beside damaged DICOM files ({count}); if they are slices of it, the "
         "volume without them would be wrong.",
         f"{SEND_AGAIN} If the damaged files belong to something else, move them away.",
+    )
+
+
+def _strays(files: tuple[DicomFile, ...]) -> list[DicomFile]:
+    """Damaged slices that are a series by themselves, so that their series is not known either."""
+    if len(files) > MOST_SLICES:
+        return []
+    return [file for file in files if file.is_volume and (file.is_damaged or not file.has_pixels)]
+
+
+def _torn(
+    files: tuple[DicomFile, ...], fragments: Sequence[tuple[DicomFile, ...]]
+) -> InputError | None:
+    """Slices that continue a series under another name are its lost ends."""
+    if not any(continues(files, fragment) for fragment in fragments if fragment is not files):
+        return None
+    return InconsistentSeriesError(
+        "A slice that continues the series is said to be of another series or frame of reference; "
+        "the volume without it would be too short.",
+        f"{SEND_AGAIN} If the slice belongs to something else, move it away.",
     )
 
 

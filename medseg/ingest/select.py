@@ -1,58 +1,45 @@
-"""Which series plays which role of a protocol, and why.
+"""A study and its volumes: every role of a protocol filled, with the reason.
 
-Only series that were accepted are candidates. A choice between equals is the user's: nothing is
-taken because it came first.
+`choice` finds the series for one role; here the roles of a protocol, and protocols, are compared.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.config import Protocol, Role
 from medseg.core.study import QualityFlag, Series, Study
 from medseg.core.volume import Volume
-from medseg.errors import InputError, NoImageError, SeriesChoiceError, UnitError
-from medseg.ingest.accept import AcceptedSeries, accept, named, read_series
-from medseg.ingest.discover import discover
-
-UNIT_FLAGS = ("no-suv", "not-hounsfield")
-"""Flags that say why a series is not in the unit that its modality usually is in."""
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Every series of a source after a look at its headers.
-
-    Attributes:
-        accepted: Candidates.
-        refused: The others: number, modality and why.
-    """
-
-    accepted: tuple[AcceptedSeries, ...]
-    refused: tuple[tuple[int, str | None, InputError], ...]
-
-    @property
-    def modalities(self) -> set[str]:
-        """What the series state; beside any, a NIfTI file is no candidate: it may be a mask."""
-        stated = [one.modality for one in self.accepted] + [entry[1] for entry in self.refused]
-        return {modality for modality in stated if modality is not None}
+from medseg.errors import InputError, SeriesChoiceError
+from medseg.ingest.accept import AcceptedSeries, read_series
+from medseg.ingest.choice import (
+    Choice,
+    Judged,
+    Ranking,
+    consider,
+    consider_chosen,
+    in_frame,
+    judge,
+    listing,
+    pick,
+)
+from medseg.ingest.inspection import Explanation
+from medseg.ingest.pseudonym import pseudonyms
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """A series for a role, with the sentence that says why; None for an optional role unfilled."""
-
-    series: AcceptedSeries | None
-    reason: str
-
-
-def read_study(source: Path, protocol: Protocol, overrides: Mapping[str, Path]) -> Study:
+def read_study(
+    source: Path,
+    protocol: Protocol,
+    overrides: Mapping[str, Path],
+    secret: bytes | None = None,
+) -> Study:
     """Choose a series for every role and read its voxels.
 
     Args:
         source: Folder of DICOM files, one NIfTI file, or a folder of NIfTI files.
         protocol: Its roles say what is needed.
         overrides: Role to the file or folder that the user chose for it.
+        secret: The site's secret for pseudonyms, or None.
 
     Raises:
         SourceNotFoundError: There is nothing at a path.
@@ -66,13 +53,17 @@ def read_study(source: Path, protocol: Protocol, overrides: Mapping[str, Path]) 
             f"The protocol has no role named {', '.join(unknown)}.",
             f"Its roles are {', '.join(protocol.roles)}.",
         )
-    chosen = _choices(_judge(source), protocol, overrides)
-    series = {
-        role: _read(choice.series, protocol.roles[role])
-        for role, choice in chosen.items()
-        if choice.series is not None
-    }
-    return Study(series, {role: choice.reason for role, choice in chosen.items()})
+    rankings: dict[str, Ranking] = {}
+    choices: dict[str, Choice] = {}
+    _fill(judge(source), protocol, overrides, rankings, choices)
+    chosen = {role: one.series for role, one in choices.items() if one.series is not None}
+    series = {role: _read(one, protocol.roles[role]) for role, one in chosen.items()}
+    return Study(
+        series,
+        {role: choice.reason for role, choice in choices.items()},
+        {role: ranking.candidates for role, ranking in rankings.items()},
+        *pseudonyms(secret, chosen.values()),
+    )
 
 
 def choose_protocol(source: Path, protocols: Sequence[Protocol]) -> tuple[Protocol, str]:
@@ -89,12 +80,13 @@ def choose_protocol(source: Path, protocols: Sequence[Protocol]) -> tuple[Protoc
         SeriesChoiceError: Several protocols fit equally well, or none does.
         InputError: None fits; where there is only one, what it lacks.
     """
-    here = _judge(source)
+    here = judge(source)
     filled: dict[str, int] = {}
     lacks: list[InputError] = []
     for protocol in protocols:
+        choices: dict[str, Choice] = {}
         try:
-            choices = _choices(here, protocol, {})
+            _fill(here, protocol, {}, {}, choices)
         except InputError as error:
             lacks.append(error)
             continue
@@ -112,139 +104,69 @@ def choose_protocol(source: Path, protocols: Sequence[Protocol]) -> tuple[Protoc
     if len(lacks) == 1 or not here.accepted:
         raise lacks[0]
     raise SeriesChoiceError(
-        f"No protocol fits the study, which holds {_listing(here)}.",
+        f"No protocol fits the study, which holds {listing(here)}.",
         "Choose one with --protocol NAME and its series with --series ROLE=PATH.",
     )
 
 
-def _judge(source: Path) -> Judged:
-    """Look at the headers of everything in a source."""
-    accepted: list[AcceptedSeries] = []
-    refused: list[tuple[int, str | None, InputError]] = []
-    for found in discover(source).series:
-        try:
-            accepted.append(accept(found))
-        except InputError as error:
-            refused.append((found.number, found.modality, named(error, found.number)))
-    return Judged(tuple(accepted), tuple(refused))
+def explain(
+    source: Path, protocol: Protocol, overrides: Mapping[str, Path] | None = None
+) -> Explanation:
+    """Say how the roles of a protocol would be filled; the voxels are not read.
+
+    Raises:
+        SourceNotFoundError: There is nothing at a path. Any other refusal is part of the answer.
+    """
+    here = judge(source)
+    rankings: dict[str, Ranking] = {}
+    choices: dict[str, Choice] = {}
+    try:
+        _fill(here, protocol, overrides or {}, rankings, choices)
+    except InputError as error:
+        refusal: InputError | None = error
+    else:
+        refusal = None
+    return Explanation(
+        protocol.name,
+        {role: choice.reason for role, choice in choices.items()},
+        {role: ranking.candidates for role, ranking in rankings.items()},
+        refusal,
+    )
 
 
-def _choices(here: Judged, protocol: Protocol, overrides: Mapping[str, Path]) -> dict[str, Choice]:
-    """A choice for every role, the main one first: the others must lie in its frame."""
-    chosen: dict[str, Choice] = {}
+def _fill(
+    here: Judged,
+    protocol: Protocol,
+    overrides: Mapping[str, Path],
+    rankings: dict[str, Ranking],
+    choices: dict[str, Choice],
+) -> None:
+    """Fill the roles, the main one first: the others must lie in its frame.
+
+    Args:
+        here: All series of the source.
+        protocol: Its roles.
+        overrides: As in `read_study`.
+        rankings: Gets what was considered for each role, so that a refusal can be explained.
+        choices: Gets the choice for each role.
+
+    Raises:
+        InputError: A required role stays empty.
+    """
     main: AcceptedSeries | None = None
     for role, rule in protocol.roles.items():
-        if role in overrides:
-            choice = _overridden(role, rule, overrides[role])
+        is_chosen = role in overrides
+        if is_chosen:
+            ranking = consider_chosen(role, rule, overrides[role])
         else:
-            choice = _choose(role, rule, here, main)
-        if main is None:
-            main = choice.series
-        elif choice.series is not None and not _share_frame(main, choice.series):
-            choice = _in_another_frame(role, rule, choice.series.number)
-        chosen[role] = choice
-    return chosen
-
-
-def _share_frame(one: AcceptedSeries, other: AcceptedSeries) -> bool:
-    """Whether equal coordinates may be the same place: no two known frames that differ."""
-    frames = {one.geometry.frame_of_reference, other.geometry.frame_of_reference}
-    return len(frames - {None}) < 2
-
-
-def _in_another_frame(role: str, rule: Role, number: int) -> Choice:
-    """An optional series that cannot be laid over the main one is left out."""
-    if rule.required:
-        raise SeriesChoiceError(
-            f"Series {number}, for the role {role}, lies in another frame of reference than the "
-            "main series, so they cannot be laid over each other.",
-            f"Choose series of one acquisition with --series {role}=PATH.",
-        )
-    return Choice(None, f"{role}: series {number} lies in another frame of reference.")
-
-
-def _choose(role: str, rule: Role, here: Judged, main: AcceptedSeries | None) -> Choice:
-    """The one series that fits a role; where several do, the one in the main series' frame."""
-    stated = [one for one in here.accepted if one.modality == rule.modality]
-    fitting = [one for one in stated if one.unit == rule.unit]
-    if main is None and not here.modalities:
-        fitting = [one for one in here.accepted if one.is_nifti]
-    if len(fitting) > 1 and main is not None:
-        fitting = [one for one in fitting if _share_frame(main, one)] or fitting
-    if len(fitting) == 1:
-        return Choice(fitting[0], _reason(role, rule, fitting[0], here))
-    if not fitting and not rule.required:
-        return Choice(None, f"{role}: no series fits ({rule.modality} in {rule.unit.value}).")
-    if fitting:
-        raise SeriesChoiceError(
-            f"Several series fit the role {role} ({rule.modality} in {rule.unit.value}) equally "
-            f"well: {_names(fitting)}.",
-            f"Choose one with --series {role}=PATH.",
-        )
-    raise _lack(role, rule, here, stated)
-
-
-def _lack(role: str, rule: Role, here: Judged, stated: Sequence[AcceptedSeries]) -> InputError:
-    """Why a required role stays empty."""
-    if stated:
-        return _wrong_unit(role, rule, stated)
-    candidates = [error for _, modality, error in here.refused if modality in (rule.modality, None)]
-    if len(candidates) == 1:
-        return candidates[0]
-    if not here.accepted and not here.refused:
-        return NoImageError(
-            "The source holds no image: there is no DICOM series and no NIfTI file in it.",
-            "Give a folder of DICOM files, a NIfTI file, or a folder of NIfTI files.",
-        )
-    return SeriesChoiceError(
-        f"No series fits the role {role} ({rule.modality} in {rule.unit.value}); the study holds "
-        f"{_listing(here)}.",
-        f"Choose one with --series {role}=PATH, or see `medseg inspect` for what was refused.",
-    )
-
-
-def _wrong_unit(role: str, rule: Role, stated: Sequence[AcceptedSeries]) -> InputError:
-    """A series of the right modality, in another unit; its flags say why."""
-    reasons = {flag.message for one in stated for flag in one.flags if flag.code in UNIT_FLAGS}
-    detail = f" {' '.join(sorted(reasons))}" if reasons else ""
-    return UnitError(
-        f"The role {role} needs intensities in {rule.unit.value}, and {_names(stated)} "
-        f"{'is' if len(stated) == 1 else 'are'} in another unit.{detail}",
-        "Ask the archive for the original series with all its tags, or give another series with "
-        f"--series {role}=PATH.",
-    )
-
-
-def _overridden(role: str, rule: Role, path: Path) -> Choice:
-    """The series at the path that the user chose."""
-    there = _judge(path)
-    stated = [one for one in there.accepted if one.modality == rule.modality]
-    candidates = stated or [one for one in there.accepted if one.is_nifti]
-    fitting = [one for one in candidates if one.is_nifti or one.unit == rule.unit]
-    if len(fitting) == 1:
-        number = fitting[0].number
-        return Choice(fitting[0], f"{role}: series {number} at the path that the user chose.")
-    if len(fitting) > 1:
-        raise SeriesChoiceError(
-            f"The path chosen for the role {role} holds several series that fit: "
-            f"{_names(fitting)}.",
-            "Give the path of one series.",
-        )
-    raise _lack(role, rule, there, stated)
-
-
-def _reason(role: str, rule: Role, one: AcceptedSeries, here: Judged) -> str:
-    """Why this series, in one sentence without a path."""
-    total = len(here.accepted) + len(here.refused)
-    if one.is_nifti:
-        return (
-            f"{role}: series {one.number}, the only NIfTI file, taken as {rule.modality} in "
-            f"{rule.unit.value} because a NIfTI file states neither."
-        )
-    return (
-        f"{role}: series {one.number} is the only {rule.modality} in {rule.unit.value} among "
-        f"{total} series."
-    )
+            ranking = consider(role, rule, here, main)
+        rankings[role] = ranking
+        choice = in_frame(ranking, pick(ranking), main)
+        if is_chosen and choice.series is not None:
+            reason = f"{role}: series {choice.series.number} at the path that the user chose."
+            choice = Choice(choice.series, reason)
+        choices[role] = choice
+        main = main or choice.series
 
 
 def _read(one: AcceptedSeries, rule: Role) -> Series:
@@ -258,21 +180,3 @@ def _read(one: AcceptedSeries, rule: Role) -> Series:
     volume = Volume(series.volume.data, series.volume.geometry, rule.unit)
     flags = (*series.flags, QualityFlag("unit-assumed", message))
     return replace(series, volume=volume, flags=flags)
-
-
-def _listing(here: Judged) -> str:
-    """What was there, in words: number, modality, shape."""
-    refused = [
-        f"series {number} ({modality or 'no modality'}, refused)"
-        for number, modality, _ in here.refused
-    ]
-    accepted = [_names([one]) for one in here.accepted]
-    return ", ".join([*accepted, *refused]) or "no series"
-
-
-def _names(many: Sequence[AcceptedSeries]) -> str:
-    return ", ".join(
-        f"series {one.number} ({one.modality or 'NIfTI'}, "
-        f"{' x '.join(str(size) for size in one.geometry.shape)})"
-        for one in many
-    )

@@ -1,7 +1,6 @@
 """Measurements and pictures to a report."""
 
-import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from medseg.config import Protocol
 from medseg.core.instances import InstanceMap
@@ -42,7 +41,7 @@ def build_report(
     below = {row.instance for row in of_lesions if row.volume_mm3 < settings.size_limit_mm3}
     return Report(
         title=protocol.title,
-        study_key=_study_key(study.series.values()),
+        study_key=study.study_key,
         series=tuple(_line(role, series) for role, series in study.series.items()),
         lesions=tuple(
             Finding(row, key_images, row.instance in below)
@@ -68,12 +67,6 @@ def _rows(
     if measured != labelled:
         raise ValueError(f"{len(measured)} measurements for {len(labelled)} instances of a {kind}")
     return rows
-
-
-def _study_key(series: Iterable[Series]) -> str:
-    """A name that the same images always get, from which no one can tell the patient."""
-    digests = sorted(one.digest for one in series)
-    return hashlib.sha256("/".join(digests).encode()).hexdigest()[:12]
 
 
 def _line(role: str, series: Series) -> str:

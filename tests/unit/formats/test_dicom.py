@@ -128,7 +128,7 @@ def test_a_deflated_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = packer.compress(bytes(2**24)) + packer.flush()
     (tmp_path / "bomb").write_bytes(head + packed)
-    monkeypatch.setattr("medseg.formats.dicom.MAX_INFLATED", 2**22)
+    monkeypatch.setattr("medseg.formats.dicom.INFLATED_FREE", 2**22)
     with pytest.raises(UnreadableFileError):
         read_file(tmp_path / "bomb")
     assert read_file(tmp_path / "deflated") is not None

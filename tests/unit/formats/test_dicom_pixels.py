@@ -26,7 +26,7 @@ from tests.dicom_series import GRID, STORED, example
 
 def volume(tmp_path) -> Volume:
     (series,) = group(read_file(path) for path in sorted(tmp_path.iterdir()))
-    return read_voxels(stack(series))
+    return read_voxels(stack(series))[0]
 
 
 def with_syntax(dataset: Dataset, syntax: str) -> Dataset:
@@ -115,17 +115,6 @@ def test_a_compressed_slice_that_is_garbage_refuses_the_series_silently(tmp_path
     with caplog.at_level(logging.DEBUG), pytest.raises(UnreadableFileError):
         volume(tmp_path)
     assert caplog.records == []
-
-
-def test_the_end_of_a_jpeg_image_is_asked_for(tmp_path):
-    from medseg.formats.dicom_pixels import _check_end_marks
-
-    whole = with_syntax(example()[0], JPEGLSLossless)
-    whole.PixelData = encapsulate([b"\xff\xd8 image \xff\xd9"])
-    _check_end_marks(whole)
-    whole.PixelData = encapsulate([b"\xff\xd8 image with no end mark"])
-    with pytest.raises(ValueError, match="without its end"):
-        _check_end_marks(whole)
 
 
 def test_a_matrix_that_the_pixels_do_not_fill_is_refused(tmp_path):

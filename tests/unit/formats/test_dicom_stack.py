@@ -19,7 +19,7 @@ from medseg.errors import (
 from medseg.formats.dicom import group, read_file
 from medseg.formats.dicom_stack import Stack, stack
 from tests import dicom_series
-from tests.dicom_series import GRID, example
+from tests.dicom_series import GRID, STORED, example
 
 
 def stacked(tmp_path, datasets: list[Dataset]) -> Stack:
@@ -78,20 +78,63 @@ def test_gaps_that_grow_are_refused_even_where_each_is_small(tmp_path):
         stacked(tmp_path, datasets)
 
 
-@pytest.mark.parametrize("degrees", [0.3, 0.7, 14.0])
-def test_tilt_is_kept_exactly_where_it_is_small_and_refused_else(tmp_path, degrees):
-    datasets = example()
+@pytest.mark.parametrize(
+    ("degrees", "modality", "axis", "is_taken"),
+    [
+        (0.3, "CT", 0, True),
+        (0.3, "MR", 1, True),
+        (0.7, "CT", 1, True),
+        (-14.0, "CT", 1, True),
+        (30.0, "CT", 1, True),
+        (33.0, "CT", 1, False),
+        (14.0, "CT", 0, False),
+        (14.0, "MR", 1, False),
+    ],
+)
+def test_a_gantry_tilt_is_kept_exactly_and_another_lean_refused(
+    tmp_path, degrees, modality, axis, is_taken
+):
+    datasets = example(modality)
+    direction = np.diag([-1.0, -1.0, 1.0]) @ GRID.affine[:3, axis] / GRID.spacing_mm[axis]
     for k, dataset in enumerate(datasets):
-        moved(dataset, sideways_mm=3.25 * k * np.tan(np.radians(degrees)))
-    if degrees > 0.5:
+        place = np.array(dataset.ImagePositionPatient, float)
+        place = place + 3.25 * k * np.tan(np.radians(degrees)) * direction
+        dataset.ImagePositionPatient = [f"{x:.9g}" for x in place]
+    if not is_taken:
         with pytest.raises(UnsupportedImageError, match="tilt"):
             stacked(tmp_path, datasets)
         return
     sheared = GRID.affine.copy()
-    sheared[:3, 2] += 3.25 * np.tan(np.radians(degrees)) * sheared[:3, 0] / 1.5
-    found = stacked(tmp_path, datasets).geometry
-    assert np.allclose(found.affine, sheared, atol=1e-5)
-    assert found.voxel_volume_mm3 == pytest.approx(GRID.voxel_volume_mm3)
+    lean = 3.25 * np.tan(np.radians(degrees))
+    sheared[:3, 2] += lean * sheared[:3, axis] / GRID.spacing_mm[axis]
+    found = stacked(tmp_path, datasets)
+    assert np.allclose(found.geometry.affine, sheared, atol=1e-5)
+    assert found.geometry.voxel_volume_mm3 == pytest.approx(GRID.voxel_volume_mm3)
+    codes = [flag.code for flag in found.flags if flag.code == "gantry-tilt"]
+    assert codes == ["gantry-tilt"] * (abs(degrees) > 0.5)
+
+
+@pytest.mark.parametrize("lost", [None, 0, 1, 2])
+def test_an_object_sent_in_parts_must_be_whole(tmp_path, lost):
+    parts = []
+    for number, ks in enumerate(([0, 1, 2], [5, 4, 3], [6, 7, 8]), 1):
+        part = dicom_series.enhanced(GRID, STORED, range(9))
+        part.SOPInstanceUID = f"2.25.{number}"
+        part.SeriesInstanceUID, part.FrameOfReferenceUID = "2.25.9", "2.25.8"
+        part.ConcatenationUID, part.InConcatenationNumber = "2.25.7", number
+        part.InConcatenationTotalNumber = 3
+        part.NumberOfFrames = 3
+        groups = part.PerFrameFunctionalGroupsSequence
+        part.PerFrameFunctionalGroupsSequence = [groups[k] for k in ks]
+        size = len(part.PixelData) // 9
+        part.PixelData = b"".join(part.PixelData[k * size : (k + 1) * size] for k in ks)
+        parts.append(part)
+    kept = [part for n, part in enumerate(parts) if n != lost]
+    if lost is None:
+        assert stacked(tmp_path, kept).geometry.matches(Geometry(GRID.shape, GRID.affine))
+    else:
+        with pytest.raises(InconsistentSeriesError, match="3 parts"):
+            stacked(tmp_path, kept)
 
 
 def test_a_slice_that_is_shifted_sideways_is_refused(tmp_path):

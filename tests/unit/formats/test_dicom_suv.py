@@ -170,7 +170,7 @@ def test_a_pet_series_is_read_in_suv_with_the_slope_of_each_slice(tmp_path):
         one.RescaleSlope = str(0.5 + k)
     dicom_series.write(tmp_path, datasets)
     (series,) = group(read_file(path) for path in tmp_path.iterdir())
-    volume = read_voxels(stack(series))
+    volume = read_voxels(stack(series))[0]
     assert volume.unit is IntensityUnit.SUV
     expected = STORED * (0.5 + np.arange(STORED.shape[2])) * ONE_HOUR
     assert np.allclose(volume.data, expected, rtol=1e-6)
@@ -187,3 +187,52 @@ def test_dates_and_times_in_every_form_that_occurs():
     for date, time in (("20241332", "13"), ("20240305", "25"), ("5.3.24", "13"), ("x", "13")):
         with pytest.raises(MalformedValueError):
             moment(date, time)
+
+
+def enhanced(code: str = "Bq/ml", factor: float = 1, **tags: object) -> Dataset:
+    """The example as an enhanced object; its mapping is the rescaling times a factor."""
+    made = dataset({"RadiopharmaceuticalStartDateTime": "20240305120000"})
+    for name in ("Units", "DecayCorrection", "CorrectedImage", "SeriesTime", "AcquisitionTime"):
+        delattr(made, name)
+    frames = []
+    for slope in (1.5, 2.5):
+        unit, mapping, values, frame = Dataset(), Dataset(), Dataset(), Dataset()
+        unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = code, "UCUM", code
+        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = slope * factor, 0.0
+        mapping.MeasurementUnitsCodeSequence = [unit]
+        values.RescaleSlope, values.RescaleIntercept = str(slope), "0"
+        frame.RealWorldValueMappingSequence = [mapping]
+        frame.PixelValueTransformationSequence = [values]
+        frames.append(frame)
+    made.PerFrameFunctionalGroupsSequence = frames
+    made.DecayCorrected = made.AttenuationCorrected = "YES"
+    made.DecayCorrectionDateTime = "20240305130000"
+    for name, value in tags.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_an_enhanced_pet_is_in_suv_as_the_classic_one_is():
+    assert pet_scale([pet_tags(enhanced())]).factor == pytest.approx(ONE_HOUR)
+    later = pet_scale([pet_tags(enhanced(DecayCorrectionDateTime="20240305120000"))])
+    assert later.factor == pytest.approx(70_000 / 370e6)
+    in_suv = pet_scale([pet_tags(enhanced("{SUVbw}g/ml"))])
+    assert in_suv == PetScale(1.0, IntensityUnit.SUV)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (enhanced(AttenuationCorrected="NO"), "attenuation"),
+        (enhanced(AttenuationCorrected="NO", DecayCorrected="NO"), "attenuation"),
+        (enhanced(DecayCorrected="NO"), "decay"),
+        (enhanced(DecayCorrectionDateTime=""), "which moment"),
+        (enhanced("{SUVlbm}g/ml"), "not by body weight"),
+        (enhanced("{counts}"), "activity concentration"),
+        (enhanced(factor=1.01), "activity concentration"),
+    ],
+)
+def test_an_enhanced_pet_that_does_not_say_enough_has_no_suv(made, reason):
+    scale = pet_scale([pet_tags(made)])
+    assert scale.unit is not IntensityUnit.SUV
+    assert reason in scale.flags[0].message

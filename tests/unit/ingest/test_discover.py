@@ -6,7 +6,8 @@ import pytest
 from pydicom.uid import BasicTextSRStorage
 
 from medseg.errors import NotAnImageError, SourceNotFoundError, UnreadableFileError
-from medseg.ingest.discover import Ignored, discover
+from medseg.ingest.discover import discover
+from medseg.ingest.inspection import Ignored
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
 

@@ -65,7 +65,7 @@ def test_an_optional_role_may_stay_empty_and_a_required_one_may_not(tmp_path):
     study = read_study(tmp_path, protocol(), {})
     assert set(study.series) == {"pet"}
     assert "no series fits" in study.choice["ct"]
-    with pytest.raises(SeriesChoiceError, match=r"role ct .*series 1 \(PT, 6 x 5 x 9\)"):
+    with pytest.raises(SeriesChoiceError, match=r"role ct .*series 1 \(PT, 6 x 5 x 9 of 1.5"):
         read_study(tmp_path, protocol(pet=PET, ct=CT), {})
 
 
@@ -74,7 +74,8 @@ def test_two_equals_are_listed_and_the_user_may_choose(tmp_path):
     dicom_series.write(tmp_path / "b", pet(SeriesNumber=2, RescaleSlope="2"))
     with pytest.raises(SeriesChoiceError) as caught:
         read_study(tmp_path, protocol(), {})
-    assert "series 1 (PT, 6 x 5 x 9), series 2 (PT, 6 x 5 x 9)" in caught.value.problem
+    size = "(PT, 6 x 5 x 9 of 1.5 x 1.9 x 3.25 mm)"
+    assert f"series 1 {size}, series 2 {size}" in caught.value.problem
     assert "--series pet=PATH" in caught.value.remedy
     study = read_study(tmp_path, protocol(), {"pet": tmp_path / "b"})
     assert np.array_equal(study.series["pet"].volume.data, STORED * 2.0)

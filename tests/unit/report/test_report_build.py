@@ -106,7 +106,7 @@ def test_the_study_key_depends_on_the_images_alone() -> None:
         for one in (study(volume), other)
     }
     assert len(keys) == 2
-    assert all(len(key) == 12 for key in keys)
+    assert all(len(key) == 16 for key in keys)
 
 
 def test_the_series_is_described_without_what_could_name_a_patient() -> None:

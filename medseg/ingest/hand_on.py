@@ -1,0 +1,41 @@
+"""A study from its files to the folder from which the next stage reads it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from medseg import config
+from medseg.config import Protocol
+from medseg.formats import handover
+from medseg.ingest import select
+
+
+def hand_on(
+    source: Path,
+    folder: Path,
+    protocol: Protocol | None,
+    overrides: Mapping[str, Path],
+    secret: bytes | None = None,
+) -> Protocol:
+    """Choose the series, read their voxels, and write the study.
+
+    Args:
+        source: Folder of DICOM files, one NIfTI file, or a folder of NIfTI files.
+        folder: Where `handover` writes.
+        protocol: What to do; None chooses by what the study holds.
+        overrides: Role to the file or folder that the user chose for it.
+        secret: The site's secret for pseudonyms, or None.
+
+    Returns:
+        The protocol.
+
+    Raises:
+        InputError: As `select.choose_protocol` and `select.read_study`.
+    """
+    why = "asked for by the user"
+    if protocol is None:
+        known = [config.load_protocol(name) for name in config.embedded("protocols")]
+        protocol, why = select.choose_protocol(source, known)
+    study = select.read_study(source, protocol, overrides, secret)
+    handover.write_study(folder, replace(study, choice={"protocol": why, **study.choice}))
+    return protocol

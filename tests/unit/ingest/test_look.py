@@ -1,0 +1,108 @@
+"""The look of an image is told apart on images made by the physics that it tells."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.transform import iradon, radon
+
+from medseg.formats.dicom_pixels import read_voxels
+from medseg.ingest.look import (
+    SHARP_BELOW,
+    UNCORRECTED_FROM,
+    is_uncorrected,
+    kernel,
+    noise_correlation,
+    rim_over_core,
+)
+
+ANGLES = np.linspace(0, 180, 180, endpoint=False)
+WATER_PER_MM = 0.0096
+"""Attenuation of 511 keV in water (NIST XCOM)."""
+
+
+def ellipse(shape: tuple[int, int], radii: tuple[float, float]) -> np.ndarray:
+    i, j = np.mgrid[: shape[0], : shape[1]]
+    centre = (shape[0] - 1) / 2, (shape[1] - 1) / 2
+    return ((i - centre[0]) / radii[0]) ** 2 + ((j - centre[1]) / radii[1]) ** 2 < 1
+
+
+@pytest.fixture(scope="module")
+def projections() -> np.ndarray:
+    body = np.where(ellipse((160, 160), (70, 50)), 1.0, 0.0)
+    return radon(body, ANGLES, circle=False)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.6])
+@pytest.mark.parametrize(
+    ("name", "is_sharp"),
+    [("ramp", True), ("shepp-logan", True), ("cosine", False), ("hamming", False), ("hann", False)],
+)
+def test_a_kernel_is_told_by_its_noise_at_any_dose(projections, noise, name, is_sharp):
+    noisy = projections + np.random.default_rng(1).normal(0, noise, projections.shape)
+    image = iradon(noisy, ANGLES, circle=False, filter_name=name, output_size=160)
+    found = noise_correlation(((image - 1) * 1000).astype(np.float32))
+    assert (found < SHARP_BELOW) == is_sharp
+
+
+def test_without_soft_tissue_nothing_is_said_of_a_kernel():
+    air = np.random.default_rng(0).normal(-1000, 10, (40, 50)).astype(np.float32)
+    assert noise_correlation(air) is None
+    assert noise_correlation(np.zeros((40, 50), np.float32)) is None
+
+
+@pytest.mark.parametrize("radii", [(22, 16), (30, 20)])
+def test_a_pet_without_attenuation_correction_is_told_by_its_bright_skin(radii):
+    spacing = (4.7, 4.7)
+    body = ellipse((72, 72), radii)
+    skin = body & ~ndimage.binary_erosion(body, iterations=2)
+    uptake = np.where(body, 1.0, 0.0)
+    uptake[skin] = 0.5
+    lost = np.exp(-radon(body * WATER_PER_MM * spacing[0], ANGLES, circle=False))
+    seen = radon(uptake, ANGLES, circle=False)
+    images = [
+        np.maximum(iradon(one, ANGLES, circle=False, output_size=72), 0).astype(np.float32)
+        for one in (seen, seen * lost)
+    ]
+    corrected, uncorrected = (rim_over_core(image, spacing) for image in images)
+    assert corrected < 0.85 * UNCORRECTED_FROM
+    assert uncorrected > 1.15 * UNCORRECTED_FROM
+
+
+def test_where_no_whole_body_is_seen_nothing_is_said_of_a_pet():
+    assert rim_over_core(np.zeros((50, 40), np.float32), (4.0, 4.0)) is None
+    assert rim_over_core(np.ones((50, 40), np.float32), (4.0, 4.0)) is None
+    cut = ellipse((72, 72), (30, 20))[20:].astype(np.float32)
+    assert rim_over_core(cut, (4.7, 4.7)) is None
+
+
+@pytest.mark.realdata
+def test_the_real_whole_body_looks_corrected_and_a_real_ct_soft(real_series):
+    assert is_uncorrected(real_series["PT"]) is False
+    whole = read_voxels(real_series["PT"])[0]
+    spacing = whole.geometry.spacing_mm[:2]
+    ratios = []
+    for k in range(21, whole.data.shape[2], 32):
+        image = np.asarray(whole.data[:, :, k], float)
+        body = ndimage.binary_fill_holes(ndimage.gaussian_filter(image, 1) > 0.15)
+        lost = np.exp(-radon(body * WATER_PER_MM * spacing[0], ANGLES, circle=False))
+        seen = iradon(radon(image, ANGLES, circle=False) * lost, ANGLES, circle=False)
+        ratios.append(rim_over_core(np.maximum(seen, 0).astype(np.float32), spacing))
+    assert min(ratios) > UNCORRECTED_FROM
+    assert kernel(real_series["CT"]) == "soft"
+
+
+@pytest.fixture(scope="module")
+def real_series(shared_data, tmp_path_factory):
+    import tarfile
+
+    from medseg.ingest.choice import judge
+
+    folder = tmp_path_factory.mktemp("real")
+    with tarfile.open(shared_data / "dicom" / "sts_001_whole_body.tar.xz") as archive:
+        archive.extractall(folder / "pet", filter="data")
+    cases = shared_data.parent / "acceptance" / "ingest_cases.tar.xz"
+    with tarfile.open(cases) as archive:
+        wanted = [one for one in archive if one.name.startswith("./derived_messy_names/")]
+        archive.extractall(folder / "ct", members=wanted, filter="data")
+    found = (*judge(folder / "pet").accepted, *judge(folder / "ct").accepted)
+    return {one.modality: one.content for one in found}
