@@ -285,6 +285,66 @@ class CardText(Settings):
     """What it is known to get wrong."""
 
 
+class AugmentSettings(Settings):
+    """How far training crops are changed by chance; the unit of values is the image's own.
+
+    The defaults are of a CT in HU, on which patients differ as these do.
+    """
+
+    shift: float = Field(default=0.25, ge=0, le=0.5)
+    """How far from the crop's middle what it is drawn around may lie, as a share of its size."""
+
+    mirrored_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the crops that exchange left and right; structures are renamed with them."""
+
+    moved_share: float = Field(default=1, ge=0, le=1)
+    """Share of the crops that are turned, scaled and bent at all."""
+
+    turn_degrees: float = Field(default=15, ge=0, le=180)
+    """Largest angle about each of R, A and S: how patients lie."""
+
+    scale: float = Field(default=1.2, ge=1)
+    """Largest factor of size, and its inverse the smallest: how patients differ."""
+
+    stretch: float = Field(default=1.05, ge=1)
+    """The same for R, A and S apart."""
+
+    bend_mm: float = Field(default=0, ge=0)
+    """Largest displacement by a smooth bending along each of R, A and S; 0 bends nothing."""
+
+    bend_knots_mm: float = Field(default=40, gt=0)
+    """How far apart the bending's knots are: it is smooth on a smaller scale."""
+
+    blur_share: float = Field(default=0.2, ge=0, le=1)
+    blur_mm: float = Field(default=3, ge=0)
+    """Largest standard deviation of the blur."""
+
+    thick_share: float = Field(default=0.15, ge=0, le=1)
+    thick_mm: float = Field(default=6, gt=0)
+    """Thickest of the slices that are simulated, along S."""
+
+    noise_share: float = Field(default=0.3, ge=0, le=1)
+    noise: float = Field(default=30, ge=0)
+    """Largest standard deviation of the noise."""
+
+    gain: float = Field(default=0.03, ge=0)
+    """Standard deviation of the logarithm of a factor on all values."""
+
+    offset: float = Field(default=10, ge=0)
+    """Standard deviation of a number added to all values."""
+
+    cut_share: float = Field(default=0.15, ge=0, le=1)
+    cut_mm: float = Field(default=60, ge=0)
+    """How much of a crop another scan may not have covered, from one of its faces, most often
+    the first or last slices."""
+
+    @model_validator(mode="after")
+    def _does_not_fold(self) -> "AugmentSettings":
+        if self.bend_mm > 0.4 * self.bend_knots_mm:
+            raise ValueError("bend_mm above 0.4 bend_knots_mm folds places onto each other")
+        return self
+
+
 class TrainingSettings(Settings):
     """One training run; configs/training/*.yaml."""
 
@@ -322,6 +382,9 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(default=1e-4, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the running mean of the weights that is shipped."""
+
+    augment: AugmentSettings = AugmentSettings()
+    """How crops are changed by chance."""
 
     heatmap_sigma_mm: float = Field(default=6, gt=0)
     """Least width of the Gaussian at the centre of an instance, near the width of a PET's point
