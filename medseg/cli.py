@@ -190,12 +190,14 @@ def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
 @app.command
 def doctor() -> int:
     """Check that everything medseg needs is here and whole: packages, protocols, model weights."""
-    from medseg.doctor import check_installation
+    from medseg.doctor import check_installation, missing_extras
 
     faults = 0
     for subject, fault in check_installation():
         print(f"ok    {subject}" if fault is None else f"FAULT {subject}: {fault}")
         faults += fault is not None
+    for subject, meaning in missing_extras():
+        print(f"note  {subject}: {meaning}")
     return ModelError.exit_code if faults else 0
 
 

@@ -145,8 +145,8 @@ class MeasureSettings(Settings):
 class ReportSettings(Settings):
     """What the report shows and how."""
 
-    language: str = "en"
-    """Language attribute of the page."""
+    language: str = Field(default="en", pattern="^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8})*$")
+    """Language attribute of the page, by BCP 47."""
 
     size_limit_mm3: float = Field(default=0, ge=0)
     """Lesions below it are listed apart and not counted; nothing is deleted."""

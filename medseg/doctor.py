@@ -20,6 +20,15 @@ def check_installation() -> Iterator[tuple[str, str | None]]:
         yield f"model {name}", _model_fault(name)
 
 
+def missing_extras() -> Iterator[tuple[str, str]]:
+    """Yield what this machine lacks that a run can do without, and what that means."""
+    from medseg.report import pdf
+
+    fault = pdf.missing()
+    if fault is not None:
+        yield "report.pdf", fault.message
+
+
 def _import_fault(package: str) -> str | None:
     try:
         importlib.import_module(package)

@@ -16,6 +16,7 @@ TABLE_CSV = "instances.csv"
 TABLE_JSON = "instances.json"
 TABLE_PARQUET = "instances.parquet"
 REPORT_HTML = "report.html"
+REPORT_PDF = "report.pdf"
 
 PHANTOM_STUDY = "phantom/study"
 """Of a demo only: the DICOM files that it made."""

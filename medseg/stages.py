@@ -169,13 +169,16 @@ def measure(work: Path, protocol: Protocol) -> None:
 
 
 def report(work: Path, protocol: Protocol) -> None:
-    """Write the run record and the report."""
+    """Write the run record and the report; where no PDF can be made, a flag says why."""
+    from medseg.report import pdf
     from medseg.report.build import build_report
     from medseg.report.html import render
 
     with _timed(work, "report"):
         stages = work / run_folder.STAGES
         study = handover.read_study(stages)
+        fault = pdf.missing()
+        handover.write_flags(stages / "report-flags.json", (fault,) if fault else ())
         record = _record(work, protocol)
         page = build_report(
             protocol,
@@ -186,6 +189,8 @@ def report(work: Path, protocol: Protocol) -> None:
             record,
         )
         (work / run_folder.REPORT_HTML).write_text(render(page), encoding="utf-8")
+        if fault is None:
+            (work / run_folder.REPORT_PDF).write_bytes(pdf.render_pdf(page))
     _write_json(work / run_folder.RUN_RECORD, asdict(_record(work, protocol)))
 
 
@@ -258,6 +263,7 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
             *study.flags,
             *handover.read_flags(stages / "segment-flags.json"),
             *handover.read_flags(stages / "measure-flags.json"),
+            *handover.read_flags(stages / "report-flags.json"),
         ),
         timings_seconds=json.loads((stages / "timings.json").read_text(encoding="utf-8")),
         peak_memory_mib=round(max(_peaks_kib()) / 1024, 1),

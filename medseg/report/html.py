@@ -1,4 +1,4 @@
-"""The report as one HTML file that loads nothing and needs no script."""
+"""The report as one HTML file that loads nothing, and as the page of which the PDF is made."""
 
 import base64
 import hashlib
@@ -12,10 +12,15 @@ from markupsafe import Markup
 
 from medseg.core.report import COUNTING_RULES, NOT_FOR_DIAGNOSTIC_USE, Finding, Report
 from medseg.formats import tables
+from medseg.report import drawing
 from medseg.report.columns import MM3_PER_ML, Column, columns, rounded
 
 TEMPLATE = "report.html.j2"
-STYLE = "report.css"
+SCREEN_STYLES = ("report.css", "screen.css", "print.css")
+PAPER_STYLES = ("report.css", "print.css", "pdf.css")
+
+PAPER_FONT = "DejaVu Sans"
+"""Of every text on paper, so that the machine's other fonts change nothing."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,26 @@ def render(report: Report) -> str:
     Raises:
         ValueError: A number is not finite.
     """
+    style = _style(SCREEN_STYLES)
+    data = htmlsafe_json_dumps(_data(report), allow_nan=False, ensure_ascii=False)
+    return _filled(report, style=style, svg=Markup, policy=_policy(style), data=data)
+
+
+def render_for_paper(report: Report) -> str:
+    """The same content as a page without what paper cannot do: policy, data and links to click.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+
+    def svg(picture: str) -> Markup:
+        return Markup(picture.replace(drawing.FONT, PAPER_FONT))  # noqa: S704  (our own drawing)
+
+    return _filled(report, style=_style(PAPER_STYLES), svg=svg, policy="", data="")
+
+
+def _filled(report: Report, **special: object) -> str:
+    """The template with a report, and with what differs between screen and paper."""
     environment = Environment(
         loader=PackageLoader("medseg.report", ""),
         autoescape=True,
@@ -62,14 +87,11 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = resources.files("medseg.report").joinpath(STYLE).read_text(encoding="utf-8")
     counted = tuple(finding for finding in report.lesions if not finding.below_size_limit)
     below = tuple(finding for finding in report.lesions if finding.below_size_limit)
     return environment.get_template(TEMPLATE).render(
         report=report,
         disclaimer=NOT_FOR_DIAGNOSTIC_USE,
-        policy=_policy(style),
-        style=Markup(style),  # noqa: S704  (a file of this package)
         totals=_totals(counted),
         counting_rule=COUNTING_RULES.get(report.run.counting_rule, ""),
         counted=_table(counted),
@@ -77,9 +99,14 @@ def render(report: Report) -> str:
         organs=_table(report.organs),
         calibrated=any(finding.measurement.confidence is not None for finding in report.lesions),
         settings=list(_flat(report.run.settings)),
-        svg=Markup,
-        data=htmlsafe_json_dumps(_data(report), allow_nan=False, ensure_ascii=False),
+        **special,
     )
+
+
+def _style(names: Sequence[str]) -> Markup:
+    """Files of this package, one after the other."""
+    folder = resources.files("medseg.report")
+    return Markup("".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names))  # noqa: S704
 
 
 def _policy(style: str) -> str:

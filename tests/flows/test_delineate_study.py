@@ -15,6 +15,7 @@ from medseg import run_folder, stages
 from medseg.errors import InputError
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import PHANTOM_PATIENT, write_study
+from medseg.report import pdf
 from pipelines.delineate_study import delineate_study
 
 CANARY = dataclasses.replace(PHANTOM_PATIENT, name="CANARY^TEST", patient_id="CANARY-ID")
@@ -68,6 +69,7 @@ def test_the_flow_writes_what_the_command_writes(flow_run: Path, command_run: Pa
             run_folder.TABLE_JSON,
             run_folder.TABLE_PARQUET,
             run_folder.REPORT_HTML,
+            *([run_folder.REPORT_PDF] if pdf.missing() is None else []),
             run_folder.RUN_RECORD,
         ]
     )

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from medseg.report import pdf
+
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 
@@ -61,6 +63,7 @@ def test_the_run_folder_is_whole_and_its_table_is_its_mask(run: Path) -> None:
         "lesions.nii.gz",
         "organs.nii.gz",
         "report.html",
+        *(["report.pdf"] if pdf.missing() is None else []),
         "run.json",
     ]
     mask = nib.load(run / "lesions.nii.gz")

@@ -178,6 +178,19 @@ def test_the_doctor_finds_nothing_wrong_with_a_whole_installation() -> None:
     assert "FAULT" not in done.stdout
 
 
+def test_the_doctor_says_what_the_machine_lacks_for_a_pdf_and_that_it_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "fonts.conf"
+    settings.write_text("<fontconfig><dir>/nowhere</dir></fontconfig>")
+    monkeypatch.setenv("FONTCONFIG_FILE", str(settings))
+    done = medseg("doctor")
+    assert done.returncode == 0, done.stdout
+    (note,) = [line for line in done.stdout.splitlines() if line.startswith("note")]
+    assert note.startswith("note  report.pdf: No PDF of this report was made")
+    assert "fonts-dejavu-core" in note
+
+
 def test_measure_and_evaluate_take_a_peers_label_map(tmp_path: Path) -> None:
     import csv
     import io

@@ -245,10 +245,11 @@ def test_confidence_is_a_column_where_the_model_is_calibrated_and_one_sentence_w
     assert parsed.cells["lesion-table"][1][column] == "0.88"
 
 
-def test_hostile_text_is_shown_and_never_obeyed() -> None:
+def hostile_report() -> Report:
+    """A report whose every text tries to be more than a text."""
     rows = [replace(ROWS[0], organ=HOSTILE, structure=HOSTILE), *ROWS[1:]]
     base = report()
-    hostile = replace(
+    return replace(
         base,
         title=HOSTILE,
         language='en"><script>alert(1)</script>',
@@ -260,7 +261,10 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
         ),
         run=replace(base.run, settings={HOSTILE: [HOSTILE]}, choice={HOSTILE: HOSTILE}),
     )
-    text = render(hostile)
+
+
+def test_hostile_text_is_shown_and_never_obeyed() -> None:
+    text = render(hostile_report())
     parsed = Page(text)
     assert parsed.open == []
     assert len(parsed.tags("script")) == 1
