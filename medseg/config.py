@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medseg.core.structures import Structure
 from medseg.core.volume import IntensityUnit
 from medseg.errors import SettingsError
 
@@ -285,6 +286,13 @@ class CardText(Settings):
     """What it is known to get wrong."""
 
 
+class Structures(Settings):
+    """Every structure that has a title and a code; `configs/structures.yaml`."""
+
+    structures: dict[str, Structure]
+    """Name, as a model card says it, to what it is."""
+
+
 class AugmentSettings(Settings):
     """How far training crops are changed by chance; the unit of values is the image's own.
 
@@ -494,6 +502,11 @@ def load_protocol(name: str) -> Protocol:
 def load_card(name: str) -> ModelCard:
     """Read a model card by name or path. Raises: SettingsError."""
     return load(ModelCard, name, "models")
+
+
+def load_structures() -> Mapping[str, Structure]:
+    """Read the titles and codes of all structures. Raises: SettingsError."""
+    return load(Structures, str(configs_folder() / "structures.yaml"), "").structures
 
 
 def plain(settings: Settings) -> Mapping[str, object]:
