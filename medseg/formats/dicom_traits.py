@@ -20,6 +20,9 @@ FLUID_NULLING_MS = (1400.0, 3500.0)
 """Inversion times that null cerebrospinal fluid; those that null fat (STIR) or part grey from white
 matter (MPRAGE) are below 1200 ms."""
 
+NOTHING = Dataset()
+"""In place of an item that is not there; never written to."""
+
 SCREEN_WORDS = {"SCREEN SAVE", "SCREENSHOT", "SCREEN CAPTURE"}
 
 
@@ -102,9 +105,10 @@ def _region(dataset: Dataset) -> str:
 
 def _first(dataset: Dataset, name: str) -> Dataset:
     try:
-        return next(iter(items(dataset, name)), Dataset())
+        found = items(dataset, name)
     except MalformedValueError:
-        return Dataset()
+        found = ()
+    return found[0] if found else NOTHING
 
 
 def _text(dataset: Dataset, name: str) -> str:

@@ -14,8 +14,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
+from typing import cast
 
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
@@ -42,6 +44,12 @@ PARSING_FAULTS = (
 DATE = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")
 TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:[.](\d{1,6}))?")
 OFFSET = re.compile(r"([+-])(\d{2})(\d{2})$")
+
+PLAIN = {"AS", "CS", "DA", "DS", "DT", "FD", "IS", "SL", "SS", "TM", "UI", "UL", "US"}
+"""Value representations, stated in the file, whose text is of one character set."""
+
+MOST_KEPT = 128
+"""Bytes of a value that is kept for the next slice."""
 
 
 class MalformedValueError(ValueError):
@@ -77,13 +85,39 @@ def quiet() -> Iterator[None]:
 def value(dataset: Dataset, name: str | int) -> object | None:
     """The value of a keyword or tag as pydicom converts it; None where absent or empty."""
     tag = _tag(name)
-    if tag not in dataset:
-        return None
     try:
-        found: object = dataset[tag].value
+        element = cast("DataElement | RawDataElement | None", dataset.get_item(tag))
+        if element is None:
+            return None
+        if isinstance(element, RawDataElement) and _is_plain(element):
+            found = _converted(
+                tag,
+                element.VR,
+                element.length,
+                element.value,
+                is_little=element.is_little_endian,
+            )
+        else:
+            found = dataset[tag].value
     except PARSING_FAULTS as error:
         raise MalformedValueError from error
     return None if found is None or found in ("", b"") else found
+
+
+def _is_plain(element: RawDataElement) -> bool:
+    """Whether its own bytes decide what the value is, and they are few."""
+    return element.VR in PLAIN and len(element.value or ()) <= MOST_KEPT
+
+
+@lru_cache(4096)
+def _converted(
+    tag: BaseTag, vr: str | None, length: int, content: bytes | None, *, is_little: bool
+) -> object:
+    """The value as pydicom converts it, once for all slices that share it."""
+    raw = RawDataElement(
+        tag, vr, length, content, 0, is_implicit_VR=False, is_little_endian=is_little
+    )
+    return convert_raw_data_element(raw).value
 
 
 @cache

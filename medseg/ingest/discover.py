@@ -21,6 +21,7 @@ from medseg.errors import (
 from medseg.formats import nifti
 from medseg.formats.dicom import SEND_AGAIN, DicomFile, group, read_file
 from medseg.formats.dicom_fragments import MOST_SLICES, continues, is_fragment
+from medseg.formats.dicom_values import quiet
 from medseg.ingest.inspection import Ignored
 
 MAX_FILES = 200_000
@@ -103,17 +104,18 @@ def discover(
         UnsupportedImageError: The folder holds far more files than a study.
     """
     found = _Sorted([], [], [], [], [], Counter())
-    for count, path in enumerate(_files(source)):
-        if count >= MAX_FILES:
-            raise UnsupportedImageError(
-                f"The folder holds more than {MAX_FILES} files, so it is not one study.",
-                "Give the folder of one study.",
-            )
-        watch(count, path)
-        if count in avoid:
-            found.damaged.append(path)
-        else:
-            _sort(path, found)
+    with quiet():
+        for count, path in enumerate(_files(source)):
+            if count >= MAX_FILES:
+                raise UnsupportedImageError(
+                    f"The folder holds more than {MAX_FILES} files, so it is not one study.",
+                    "Give the folder of one study.",
+                )
+            watch(count, path)
+            if count in avoid:
+                found.damaged.append(path)
+            else:
+                _sort(path, found)
     groups = group(found.dicom)
     fragments = [files for files in groups if is_fragment(files)]
     found.damaged_dicom.extend(file for files in groups for file in _strays(files))
