@@ -181,8 +181,9 @@ def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
     from medseg import config
     from medseg.terminal import progress_shown
     from medseg.training.fit import fit
+    from medseg.training.settings import TrainingSettings
 
-    chosen = config.load(config.TrainingSettings, str(settings), "training")
+    chosen = config.load(TrainingSettings, str(settings), "training")
     with progress_shown() as progress:
         print(fit(chosen, out / chosen.name, progress))
 

@@ -1,5 +1,6 @@
 """Every setting of medseg, on one page: closed (unknown keys are refused), frozen and explained."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -196,16 +197,60 @@ class Protocol(Settings):
 
 
 class NetworkSettings(Settings):
-    """Size of the network; with the weights, all it takes to build it."""
+    """Kind and size of the network; with the weights and the spacing, all it takes to build it."""
 
-    channels: tuple[int, ...]
+    family: Literal["centre-offset", "crop-unet"] = "centre-offset"
+    """How instances are told apart. `centre-offset`: foreground, centre heatmap and the way to the
+    centre of every voxel. `crop-unet`: the first pet-lesions bundle, whose tiles are normalised
+    each by itself."""
+
+    channels: tuple[int, ...] = Field(min_length=2)
     """Feature channels at each level, finest first."""
 
-    structures: tuple[str, ...]
+    structures: tuple[str, ...] = Field(min_length=1)
     """Foreground outputs, in order."""
 
     centre_heatmap: bool = True
     """Whether it has a head for the centres of instances."""
+
+    offsets: bool = True
+    """Whether it has a head for the way from a voxel to the centre of its instance, in mm."""
+
+    def strides(self, spacing_mm: Spacing) -> tuple[tuple[int, int, int], ...]:
+        """By how much each level is coarser than the one before it, along R, A and S.
+
+        An axis is halved unless its voxels are at least twice as long as the shortest already, so
+        that thick slices are not merged before the plane is as coarse (Isensee et al. 2021,
+        doi 10.1038/s41592-020-01008-z).
+        """
+        spacing = list(spacing_mm)
+        found: list[tuple[int, int, int]] = []
+        for _ in self.channels[1:]:
+            i, j, k = (2 if mm < 2 * min(spacing) else 1 for mm in spacing)
+            found.append((i, j, k))
+            spacing = [mm * n for mm, n in zip(spacing, (i, j, k), strict=True)]
+        return tuple(found)
+
+    def step(self, spacing_mm: Spacing) -> tuple[int, int, int]:
+        """Fine voxels to a coarse one along R, A and S; a tile is a multiple of them."""
+        i, j, k = (math.prod(axis) for axis in zip(*self.strides(spacing_mm), strict=True))
+        return (i, j, k)
+
+    @property
+    def logits(self) -> int:
+        """Outputs that a sigmoid makes probabilities: structures, then the heatmap."""
+        return len(self.structures) + int(self.centre_heatmap)
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a voxel: the logits, then the three offsets."""
+        return self.logits + 3 * int(self.offsets)
+
+    @model_validator(mode="after")
+    def _heads_go_together(self) -> "NetworkSettings":
+        if self.offsets and not self.centre_heatmap:
+            raise ValueError("offsets are of no use without a centre_heatmap")
+        return self
 
 
 class InputSettings(Settings):
@@ -268,168 +313,11 @@ class ModelCard(Settings):
     """What it is known to get wrong."""
 
 
-class CardText(Settings):
-    """What a model card says in words; its scores are measured, never written by hand."""
-
-    title: str
-    data: str
-    """What the model was trained on, and how cases were split."""
-
-    attribution: tuple[str, ...]
-    """Sources of the data, to be cited."""
-
-    licence: str
-    training: str
-    """The config that trains it again, and what that took."""
-
-    limits: tuple[str, ...]
-    """What it is known to get wrong."""
-
-
 class Structures(Settings):
     """Every structure that has a title and a code; `configs/structures.yaml`."""
 
     structures: dict[str, Structure]
     """Name, as a model card says it, to what it is."""
-
-
-class AugmentSettings(Settings):
-    """How far training crops are changed by chance; the unit of values is the image's own.
-
-    The defaults are of a CT in HU, on which patients differ as these do.
-    """
-
-    shift: float = Field(default=0.25, ge=0, le=0.5)
-    """How far from the crop's middle what it is drawn around may lie, as a share of its size."""
-
-    mirrored_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the crops that exchange left and right; structures are renamed with them."""
-
-    moved_share: float = Field(default=1, ge=0, le=1)
-    """Share of the crops that are turned, scaled and bent at all."""
-
-    turn_degrees: float = Field(default=15, ge=0, le=180)
-    """Largest angle about each of R, A and S: how patients lie."""
-
-    scale: float = Field(default=1.2, ge=1)
-    """Largest factor of size, and its inverse the smallest: how patients differ."""
-
-    stretch: float = Field(default=1.05, ge=1)
-    """The same for R, A and S apart."""
-
-    bend_mm: float = Field(default=0, ge=0)
-    """Largest displacement by a smooth bending along each of R, A and S; 0 bends nothing."""
-
-    bend_knots_mm: float = Field(default=40, gt=0)
-    """How far apart the bending's knots are: it is smooth on a smaller scale."""
-
-    blur_share: float = Field(default=0.2, ge=0, le=1)
-    blur_mm: float = Field(default=3, ge=0)
-    """Largest standard deviation of the blur."""
-
-    thick_share: float = Field(default=0.15, ge=0, le=1)
-    thick_mm: float = Field(default=6, gt=0)
-    """Thickest of the slices that are simulated, along S."""
-
-    noise_share: float = Field(default=0.3, ge=0, le=1)
-    noise: float = Field(default=30, ge=0)
-    """Largest standard deviation of the noise."""
-
-    gain: float = Field(default=0.03, ge=0)
-    """Standard deviation of the logarithm of a factor on all values."""
-
-    offset: float = Field(default=10, ge=0)
-    """Standard deviation of a number added to all values."""
-
-    cut_share: float = Field(default=0.15, ge=0, le=1)
-    cut_mm: float = Field(default=60, ge=0)
-    """How much of a crop another scan may not have covered, from one of its faces, most often
-    the first or last slices."""
-
-    @model_validator(mode="after")
-    def _does_not_fold(self) -> "AugmentSettings":
-        if self.bend_mm > 0.4 * self.bend_knots_mm:
-            raise ValueError("bend_mm above 0.4 bend_knots_mm folds places onto each other")
-        return self
-
-
-class TrainingSettings(Settings):
-    """One training run; configs/training/*.yaml."""
-
-    name: str
-    """Name of the bundle that it makes."""
-
-    data: Path
-    """Folder with `train` and `val`, relative to the working directory."""
-
-    whole_body: Path | None = None
-    """Archive of the DICOM study of a whole body, relative to the working directory: the source of
-    true physiological uptake. Its patient is in `train`, so that its lesion is known."""
-
-    whole_body_case: str | None = None
-    """Name of the case in `train` that shows the same patient in the same coordinates."""
-
-    phantom_seeds: tuple[int, ...] = ()
-    """Phantoms that give more bodies. Seed 0 is the demo's and stays unseen."""
-
-    input: InputSettings
-    network: NetworkSettings
-    crop: tuple[int, int, int]
-    """Voxels of a training crop along R, A and S; a multiple of the network's coarsest step."""
-
-    start_from: str | None = None
-    """Name of the run, in a folder beside this one's, whose mean weights this one begins with;
-    None begins at random."""
-
-    seed: int = 0
-    steps: int = Field(gt=0)
-    batch: int = Field(default=4, gt=0)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    """Highest rate; it rises over the first steps and falls along a cosine to 1 % of it."""
-
-    weight_decay: float = Field(default=1e-4, ge=0)
-    ema: float = Field(default=0.998, ge=0, lt=1)
-    """Decay of the running mean of the weights that is shipped."""
-
-    augment: AugmentSettings = AugmentSettings()
-    """How crops are changed by chance."""
-
-    heatmap_sigma_mm: float = Field(default=6, gt=0)
-    """Least width of the Gaussian at the centre of an instance, near the width of a PET's point
-    spread; a large instance's is half the radius of the ball of its volume."""
-
-    heatmap_weight: float = Field(default=1, ge=0)
-    """Weight of the heatmap's loss beside Dice + cross-entropy."""
-
-    touching_share: float = Field(default=0.25, ge=0, le=1)
-    """Share of the training crops that are synthetic: tumours pasted side by side."""
-
-    background_share: float = Field(default=0.3, ge=0, le=1)
-    """Share of the training crops drawn from whole bodies, where hot organs are no lesions."""
-
-    checkpoint_steps: int = Field(default=250, gt=0)
-    """Steps between two checkpoints, each followed by a validation."""
-
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the forward pass in training; the weights and the prediction are float32."""
-
-    threads: int = Field(default=2, gt=0)
-    """CPU threads; part of the settings because sums depend on it in the last bit."""
-
-    card: CardText
-    """The words of the model card that `training.export` writes."""
-
-    @model_validator(mode="after")
-    def _crops_fit_the_network(self) -> "TrainingSettings":
-        step = 2 ** (len(self.network.channels) - 1)
-        for name, size in (("crop", self.crop), ("input.tile", self.input.tile)):
-            if any(n % step for n in size):
-                raise ValueError(f"{name} must be a multiple of {step} voxels along each axis")
-        if self.touching_share + self.background_share > 1:
-            raise ValueError("touching_share and background_share exceed 1 together")
-        if (self.whole_body is None) != (self.whole_body_case is None):
-            raise ValueError("whole_body and whole_body_case go together")
-        return self
 
 
 def configs_folder() -> Path:

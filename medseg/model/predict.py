@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from medseg.config import ModelCard, Spacing
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
-from medseg.model.networks.unet import UNet
 from medseg.model.normalise import normalise
 from medseg.model.tiling import corners, weights
 
@@ -29,7 +29,7 @@ class TiledModel:
     """
 
     card: ModelCard
-    network: UNet
+    network: nn.Module
     tile_overlap: float
 
     @property
@@ -59,28 +59,27 @@ class TiledModel:
         Raises:
             ValueError: The study has other channels than the model.
         """
-        data = normalise(study.data, self.card.input)
-        logits = torch.from_numpy(self._logits(data, progress))
-        values: NDArray[np.float32] = logits.sigmoid_().numpy()
-        structures = self.card.network.structures
+        network = self.card.network
+        outputs = self._outputs(normalise(study.data, self.card.input), progress)
+        values: NDArray[np.float32] = torch.from_numpy(outputs[: network.logits]).sigmoid_().numpy()
         return VoxelPrediction(
-            probabilities=values[: len(structures)],
-            structures=structures,
+            probabilities=values[: len(network.structures)],
+            structures=network.structures,
             geometry=study.geometry,
-            centre_heatmap=values[-1] if self.card.network.centre_heatmap else None,
+            centre_heatmap=values[-1] if network.centre_heatmap else None,
+            offsets_mm=outputs[network.logits :] if network.offsets else None,
         )
 
-    def _logits(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
+    def _outputs(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
         """(outputs, I, J, K) means of what the tiles say, weighted by how central a voxel was."""
-        shape, step = data.shape[1:], self.network.step
-        whole = [
-            max(2, -(-n // step)) * step for n in shape
-        ]  # two coarse voxels: one has no variance
+        network, shape = self.card.network, data.shape[1:]
+        step = network.step(self.card.input.spacing_mm)
+        # Two coarse voxels: one has no variance.
+        whole = [max(2, -(-n // s)) * s for n, s in zip(shape, step, strict=True)]
         i, j, k = (min(t, n) for t, n in zip(self.card.input.tile, whole, strict=True))
         tile = (i, j, k)
         padded = np.pad(data, [(0, 0), *((0, w - n) for w, n in zip(whole, shape, strict=True))])
-        outputs = len(self.card.network.structures) + int(self.card.network.centre_heatmap)
-        total = np.zeros((outputs, *padded.shape[1:]), np.float32)
+        total = np.zeros((network.outputs, *padded.shape[1:]), np.float32)
         weight = np.zeros(padded.shape[1:], np.float32)
         share = weights(tile)
         places = corners(padded.shape[1:], tile, self.tile_overlap, step)
@@ -91,7 +90,7 @@ class TiledModel:
                 weight[box] += share
             progress("predict", done / len(places))
         total /= np.maximum(weight, np.finfo(np.float32).tiny)
-        total[:, weight == 0] = NOTHING
+        total[: network.logits, weight == 0] = NOTHING
         return np.ascontiguousarray(total[(slice(None), *(slice(n) for n in shape))])
 
     def _tile(self, data: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -32,9 +32,9 @@ def starts(length: int, tile: int, overlap: float, step: int) -> list[int]:
     return [round(n * last / (count - 1)) * step for n in range(count)]
 
 
-def corners(shape: Shape, tile: Shape, overlap: float, step: int) -> list[Shape]:
-    """The first voxel of every tile of a grid; the arguments are those of `starts`."""
-    i, j, k = (starts(n, t, overlap, step) for n, t in zip(shape, tile, strict=True))
+def corners(shape: Shape, tile: Shape, overlap: float, step: Shape) -> list[Shape]:
+    """The first voxel of every tile of a grid; the arguments are those of `starts`, by axis."""
+    i, j, k = (starts(n, t, overlap, s) for n, t, s in zip(shape, tile, step, strict=True))
     return list(product(i, j, k))
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medseg.config import AugmentSettings, Spacing
+from medseg.config import Spacing
 from medseg.core.geometry import Geometry
+from medseg.training.settings import AugmentSettings
 
 Shape = tuple[int, int, int]
 

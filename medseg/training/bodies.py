@@ -4,14 +4,15 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from medseg.config import Protocol, TrainingSettings, load_protocol
+from medseg.config import Protocol, load_protocol
 from medseg.core.volume import Volume
 from medseg.ingest.select import read_study
 from medseg.phantom.body import make_phantom
 from medseg.training.datasets import Case, TrainingDataError, make_case, transfer
+from medseg.training.settings import PetLesionsTask
 
 
-def read_bodies(settings: TrainingSettings, train: tuple[Case, ...]) -> tuple[Case, ...]:
+def read_bodies(settings: PetLesionsTask, train: tuple[Case, ...]) -> tuple[Case, ...]:
     """The whole bodies that the settings name.
 
     Raises:

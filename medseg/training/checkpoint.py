@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medseg.errors import ModelError
-from medseg.model.networks.unet import UNet
 
 FILE = "checkpoint.safetensors"
 
@@ -25,13 +24,13 @@ class Validation:
     Attributes:
         step: Steps that were made before.
         loss: Mean of the training loss since the last validation.
-        val_dice: Mean Dice of the running mean of the weights on the cases of `val`, each on its
-            acquired grid.
+        scores: What the task measures of the running mean of the weights on its validation cases;
+            the first is the one that counts.
     """
 
     step: int
     loss: float
-    val_dice: float
+    scores: Mapping[str, float]
 
 
 @dataclass(eq=False)
@@ -47,7 +46,7 @@ class State:
         history: The validations so far.
     """
 
-    network: UNet
+    network: nn.Module
     average: dict[str, Tensor]
     optimiser: Optimizer
     step: int

@@ -1,30 +1,42 @@
 """The learning curve as a picture."""
 
 from collections.abc import Sequence
+from html import escape
 
 from medseg.training.checkpoint import Validation
 
 WIDTH, HEIGHT, MARGIN = 640, 360, 48
 
+LOSS_COLOUR = "#b03a2e"
+SCORE_COLOURS = ("#1f618d", "#117864", "#7d3c98", "#b9770e", "#566573")
+
 
 def draw_curve(history: Sequence[Validation]) -> str:
-    """An SVG of the training loss and of the Dice on `val` over the steps."""
+    """An SVG of the training loss and of every validation score over the steps.
+
+    The loss is drawn on a scale of its own, and so is each score that exceeds 1.
+    """
     last = max(entry.step for entry in history)
-    most = max(1.0, max(entry.loss for entry in history))
-    losses = [(entry.step / last, entry.loss / most) for entry in history]
-    scores = [(entry.step / last, entry.val_dice) for entry in history]
     bottom, right = HEIGHT - MARGIN, WIDTH - MARGIN
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<path d="M{MARGIN} {MARGIN}V{bottom}H{right}V{MARGIN}" fill="none" stroke="black"/>',
-        _line(losses, "#b03a2e"),
-        _line(scores, "#1f618d"),
-        f'<text x="{MARGIN}" y="{MARGIN - 12}" fill="#b03a2e">'
-        f"training loss, 0 to {most:.2f}</text>",
-        f'<text x="{right}" y="{MARGIN - 12}" fill="#1f618d" text-anchor="end">'
-        f"mean Dice on val, 0 to 1 (last {history[-1].val_dice:.3f})</text>",
+    ]
+    series = {"training loss": ([entry.loss for entry in history], LOSS_COLOUR)}
+    for number, name in enumerate(history[-1].scores):
+        colour = SCORE_COLOURS[number % len(SCORE_COLOURS)]
+        series[name] = ([entry.scores[name] for entry in history], colour)
+    for row, (name, (values, colour)) in enumerate(series.items()):
+        most = max(1.0, *values)
+        points = [(entry.step / last, v / most) for entry, v in zip(history, values, strict=True)]
+        lines += [
+            _line(points, colour),
+            f'<text x="{right - 4}" y="{MARGIN + 14 * row}" fill="{colour}" text-anchor="end">'
+            f"{escape(name)}, 0 to {most:.4g} (last {values[-1]:.3f})</text>",
+        ]
+    lines += [
         f'<text x="{WIDTH // 2}" y="{HEIGHT - 16}" text-anchor="middle">steps, 0 to {last}</text>',
         "</svg>",
     ]

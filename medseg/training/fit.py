@@ -15,19 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.config import ModelCard, TrainingSettings, plain
+from medseg.config import ModelCard, plain
 from medseg.core.prediction import Progress, silent
 from medseg.model import weights
-from medseg.model.networks.unet import build
+from medseg.model.networks.build import build
 from medseg.model.predict import TiledModel
 from medseg.training import checkpoint
-from medseg.training.bodies import read_bodies
 from medseg.training.checkpoint import State, Validation
 from medseg.training.curve import draw_curve
-from medseg.training.datasets import Case, check_split, read_cases
-from medseg.training.losses import loss
-from medseg.training.sampling import Sample, Sources, sample
-from medseg.training.validate import mean_dice
+from medseg.training.losses import dense_loss, heads
+from medseg.training.sample import stack
+from medseg.training.settings import TrainingSettings
+from medseg.training.tasks import Task, read
 
 WARM_UP_STEPS = 100
 
@@ -48,19 +47,15 @@ def fit(settings: TrainingSettings, out: Path, progress: Progress = silent) -> S
         ModelError: The folder holds a run with other settings, or the run to start from is not
             beside it.
     """
-    train, val = read_cases(settings.data / "train"), read_cases(settings.data / "val")
-    check_split(train, val)
-    sources = Sources(train, read_bodies(settings, train))
     start = None
     if settings.start_from is not None:
         start = checkpoint.read_average(out.parent / settings.start_from)
-    return run(settings, sources, val, out, progress, start)
+    return run(settings, read(settings), out, progress, start)
 
 
 def run(
     settings: TrainingSettings,
-    sources: Sources,
-    val: tuple[Case, ...],
+    task: Task,
     out: Path,
     progress: Progress = silent,
     start: Mapping[str, Tensor] | None = None,
@@ -69,13 +64,13 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(mode=True)
-    key = digest(settings, (*sources.cases, *sources.bodies), start)
+    key = digest(settings, task, start)
     state = checkpoint.restore(out, begin(settings, start), key)
     while state.step < settings.steps:
-        state.losses.append(advance(state, settings, sources))
+        state.losses.append(advance(state, settings, task))
         progress("train", state.step / settings.steps)
         if state.step % settings.checkpoint_steps == 0 or state.step == settings.steps:
-            validate(state, settings, val)
+            validate(state, settings, task)
             checkpoint.save(out, state, key)
             report(out, state)
     return state
@@ -88,9 +83,10 @@ def begin(settings: TrainingSettings, start: Mapping[str, Tensor] | None = None)
         ModelError: The given weights are of another network.
     """
     torch.manual_seed(settings.seed)
-    network = build(settings.network, len(settings.input.roles))
+    network = build(settings.network, settings.input)
     if start is not None:
         weights.put(start, network)
+    network.to(device())
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -98,18 +94,25 @@ def begin(settings: TrainingSettings, start: Mapping[str, Tensor] | None = None)
     return State(network, average, optimiser, step=0, losses=[], history=[])
 
 
-def advance(state: State, settings: TrainingSettings, sources: Sources) -> float:
+def device() -> torch.device:
+    """A GPU where there is one, which nothing needs."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def advance(state: State, settings: TrainingSettings, task: Task) -> float:
     """Make one step; changes the state. Returns the loss before it."""
-    batch = [
-        sample(sources, settings, np.random.default_rng((settings.seed, state.step, number)))
+    there = device()
+    samples = [
+        task.sample(np.random.default_rng((settings.seed, state.step, number)))
         for number in range(settings.batch)
     ]
+    batch = stack(samples, there)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(state.step, settings)
     state.network.train()
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        logits = state.network(stack(batch, "data"))
-    value = loss(logits, stack(batch, "mask"), stack(batch, "heatmap"), settings.heatmap_weight)
+    with torch.autocast(there.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        outputs = state.network(batch.data)
+    value = dense_loss(heads(outputs, settings.network), batch, settings.losses)
     state.optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
@@ -127,15 +130,14 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
 
 
-def validate(state: State, settings: TrainingSettings, val: tuple[Case, ...]) -> None:
+def validate(state: State, settings: TrainingSettings, task: Task) -> None:
     """Measure the running mean of the weights on cases that it never learns from."""
-    network = build(settings.network, len(settings.input.roles))
+    network = build(settings.network, settings.input)
     network.load_state_dict(state.average)
     network.eval()
     model = TiledModel(unpublished_card(settings), network, tile_overlap=0.25)
-    state.history.append(
-        Validation(state.step, checkpoint.mean(state.losses), mean_dice(model, val))
-    )
+    scores = task.validate(model)
+    state.history.append(Validation(state.step, checkpoint.mean(state.losses), scores))
     state.losses.clear()
 
 
@@ -166,25 +168,20 @@ def report(out: Path, state: State) -> None:
 
 
 def digest(
-    settings: TrainingSettings,
-    cases: tuple[Case, ...],
-    start: Mapping[str, Tensor] | None = None,
+    settings: TrainingSettings, task: Task, start: Mapping[str, Tensor] | None = None
 ) -> str:
     """SHA-256 of all that a run depends on: the content of the data, not its place."""
     state = hashlib.sha256()
-    aside = {"data", "whole_body", "card"}
-    values = {key: value for key, value in plain(settings).items() if key not in aside}
+    values = settings.model_dump(mode="json", exclude={"data", "card"})
+    # Where a file lies is not what it holds, which the task's content says.
+    values["task"] = {
+        name: value
+        for name, value in plain(settings.task).items()
+        if not isinstance(getattr(settings.task, name), Path)
+    }
     state.update(json.dumps(values, sort_keys=True).encode())
-    for case in cases:
-        state.update(np.ascontiguousarray(case.image).tobytes())
-        state.update(np.ascontiguousarray(case.labels).tobytes())
-        state.update(case.geometry.affine.tobytes())
+    for part in task.content():
+        state.update(part)
     for name, tensor in sorted((start or {}).items()):
         state.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return state.hexdigest()
-
-
-def stack(batch: list[Sample], name: str) -> Tensor:
-    """One array of every sample, as (N, C, I, J, K)."""
-    arrays = np.stack([getattr(entry, name) for entry in batch])
-    return torch.from_numpy(arrays).to(memory_format=torch.channels_last_3d)

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medseg.config import TrainingSettings
 from medseg.model.normalise import normalise
 from medseg.training.datasets import Case
+from medseg.training.sample import Sample, sample_of_instances
+from medseg.training.settings import TrainingSettings
 from medseg.training.synthesis import POINT_SPREAD_MM, Scene, Tumour, add, beside, cut_out, view
-from medseg.training.targets import centre_heatmap, sigma_mm
 
 TISSUE_SUV = 0.3
 """Above it a voxel is the patient's and not air."""
@@ -43,40 +43,26 @@ class Sources:
     bodies: tuple[Case, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """What the network sees, and what it is to say.
-
-    Attributes:
-        data: (1, I, J, K) float32 in 0..1.
-        mask: (1, I, J, K) float32, 1 where a lesion is.
-        heatmap: (1, I, J, K) float32 in 0..1.
-    """
-
-    data: NDArray[np.float32]
-    mask: NDArray[np.float32]
-    heatmap: NDArray[np.float32]
-
-
 def sample(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Sample:
     """One crop to learn from."""
     scene = draw(sources, settings, rng)
     image = disturb(scene.image, rng)
-    sigmas = [sigma_mm(placed.radius_mm, settings.heatmap_sigma_mm) for placed in scene.placed]
-    centres = [placed.centre_mm for placed in scene.placed]
-    return Sample(
-        data=normalise(image[None], settings.input),
-        mask=(scene.labels > 0).astype(np.float32)[None],
-        heatmap=centre_heatmap(settings.crop, settings.input.spacing_mm, centres, sigmas)[None],
+    return sample_of_instances(
+        normalise(image[None], settings.input),
+        scene.labels,
+        settings.input.spacing_mm,
+        [placed.centre_mm for placed in scene.placed],
+        [placed.radius_mm for placed in scene.placed],
+        least_sigma_mm=settings.task.heatmap_sigma_mm,
     )
 
 
 def draw(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
     """One scene: of a case, of a body, or synthetic."""
     kind = rng.random()
-    if kind < settings.touching_share:
+    if kind < settings.task.touching_share:
         return touching(sources, settings, rng)
-    if kind < settings.touching_share + settings.background_share and sources.bodies:
+    if kind < settings.task.touching_share + settings.task.background_share and sources.bodies:
         scene = body_view(sources.bodies, settings, rng)
         for _ in range(int(rng.integers(0, 3))):
             scene = _add_somewhere(scene, draw_tumour(sources.cases, settings, rng), rng)

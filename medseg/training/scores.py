@@ -6,15 +6,14 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.config import SegmentSettings, TrainingSettings
+from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
-from medseg.core.volume import IntensityUnit, Volume
-from medseg.model.predict import TiledModel
-from medseg.segment.delineate import delineate
+from medseg.core.prediction import VoxelModel
 from medseg.training.datasets import Case
 from medseg.training.sampling import Sources, body_view, corner_somewhere, draw_tumour
+from medseg.training.settings import TrainingSettings
 from medseg.training.synthesis import Scene, add, beside
-from medseg.training.validate import dice
+from medseg.training.validate import dice, labels_of
 
 SAME_IOU = 0.5
 """Intersection over union above which a predicted instance is the reference instance; none can be
@@ -22,7 +21,7 @@ that of two, as instances do not overlap (Kirillov et al. 2019, doi 10.1109/CVPR
 
 
 def score_cases(
-    model: TiledModel, cases: Sequence[Case], settings: SegmentSettings
+    model: VoxelModel, cases: Sequence[Case], settings: SegmentSettings
 ) -> dict[str, float]:
     """How well the lesions of cases are outlined and found.
 
@@ -51,7 +50,7 @@ def score_cases(
     }
 
 
-def score_outside(model: TiledModel, body: Case, settings: SegmentSettings) -> dict[str, float]:
+def score_outside(model: VoxelModel, body: Case, settings: SegmentSettings) -> dict[str, float]:
     """What is called lesion of a whole body though it is none.
 
     Returns:
@@ -72,7 +71,7 @@ def score_outside(model: TiledModel, body: Case, settings: SegmentSettings) -> d
 
 
 def score_pairs(
-    model: TiledModel,
+    model: VoxelModel,
     sources: Sources,
     training: TrainingSettings,
     settings: SegmentSettings,
@@ -128,13 +127,6 @@ def touching_pair(sources: Sources, training: TrainingSettings, rng: np.random.G
         if sizes == [int(first.mask.sum()), int(second.mask.sum())]:
             return scene
     raise ValueError(f"two tumours do not fit into {training.crop}")
-
-
-def labels_of(model: TiledModel, case: Case, settings: SegmentSettings) -> NDArray[np.uint16]:
-    """The lesions of a case on its acquired grid, as a study would get them."""
-    volume = Volume(case.image, case.geometry, IntensityUnit.SUV)
-    volumes = dict.fromkeys(model.roles, volume)
-    return delineate(volumes, model, settings, identity="score").lesions.labels
 
 
 def same_instances(prediction: NDArray[np.integer], reference: NDArray[np.integer]) -> set[int]:

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medseg.config import SegmentSettings
+from medseg.core.prediction import VoxelModel
 from medseg.core.volume import IntensityUnit, Volume
-from medseg.formats.itk import resample
-from medseg.model.predict import TiledModel
-from medseg.segment.prepare import prepare
+from medseg.segment.delineate import delineate
 from medseg.training.datasets import Case
 
 
-def mean_dice(model: TiledModel, cases: Sequence[Case], threshold: float = 0.5) -> float:
+def mean_dice(model: VoxelModel, cases: Sequence[Case], settings: SegmentSettings) -> float:
     """Mean over the cases of the foreground's Dice on the acquired grid."""
     return float(
-        np.mean([dice(foreground(model, case) >= threshold, case.labels > 0) for case in cases])
+        np.mean([dice(labels_of(model, case, settings) > 0, case.labels > 0) for case in cases])
     )
 
 
@@ -25,9 +25,8 @@ def dice(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
     return 2 * int((prediction & reference).sum()) / both if both else 1.0
 
 
-def foreground(model: TiledModel, case: Case) -> NDArray[np.float32]:
-    """The highest probability of any structure, on the case's acquired grid."""
+def labels_of(model: VoxelModel, case: Case, settings: SegmentSettings) -> NDArray[np.uint16]:
+    """The lesions of a case on its acquired grid, as a study would get them."""
     volume = Volume(case.image, case.geometry, IntensityUnit.SUV)
-    study = prepare(dict.fromkeys(model.roles, volume), model.roles, model.spacing_mm)
-    highest = model.predict(study).probabilities.max(axis=0)
-    return resample(highest, study.geometry, case.geometry, interpolation="linear", outside=0)
+    volumes = dict.fromkeys(model.roles, volume)
+    return delineate(volumes, model, settings, identity="score").lesions.labels

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from medseg.config import load_card, load_protocol
+from medseg.core.volume import IntensityUnit, Volume
+from medseg.formats.itk import resample
 from medseg.model.load import load_model
+from medseg.segment.prepare import prepare
 from medseg.training.datasets import read_cases
 from medseg.training.scores import score_cases
-from medseg.training.validate import foreground
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
@@ -18,6 +20,14 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 def bundle():
     settings = load_protocol("pet-lesions").segment
     return load_model(load_card(settings.model), settings.tile_overlap), settings
+
+
+def foreground(model, case):
+    """Its probability on the case's acquired grid."""
+    volume = Volume(case.image, case.geometry, IntensityUnit.SUV)
+    study = prepare({"pet": volume}, model.roles, model.spacing_mm)
+    (said,) = model.predict(study).probabilities
+    return resample(said, study.geometry, case.geometry, interpolation="linear", outside=0)
 
 
 @pytest.fixture(scope="module")

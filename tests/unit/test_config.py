@@ -5,6 +5,7 @@ import pytest
 from medseg import config
 from medseg.config import Protocol
 from medseg.errors import SettingsError
+from medseg.training.settings import TrainingSettings
 
 
 def test_every_embedded_file_is_valid_and_named_after_its_file() -> None:
@@ -13,7 +14,7 @@ def test_every_embedded_file_is_valid_and_named_after_its_file() -> None:
     for name in config.embedded("models"):
         assert config.load_card(name).name == name
     for name in config.embedded("training"):
-        assert config.load(config.TrainingSettings, name, "training").name == name
+        assert config.load(TrainingSettings, name, "training").name == name
     assert config.embedded("protocols")
 
 

@@ -98,7 +98,6 @@ class UNet(nn.Module):
     def __init__(self, settings: NetworkSettings, channels_in: int) -> None:
         super().__init__()
         channels = settings.channels
-        self.step = 2 ** (len(channels) - 1)
         self.down = nn.ModuleList(
             [ConvolutionUnit(channels_in, channels[0])]
             + [ResidualUnit(fine, coarse, stride=2) for fine, coarse in pairwise(channels)]
@@ -133,10 +132,3 @@ class UNet(nn.Module):
             x = merge(torch.cat([levels.pop(), up(x)], dim=1))
         logits: Tensor = self.head(x)
         return logits
-
-
-def build(settings: NetworkSettings, channels_in: int) -> UNet:
-    """The network in the memory layout that CPUs convolve fastest."""
-    network = UNet(settings, channels_in)
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stub
-    return network

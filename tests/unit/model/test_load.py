@@ -3,7 +3,7 @@ import torch
 
 from medseg.errors import ModelError
 from medseg.model import load, weights
-from medseg.model.networks.unet import build
+from medseg.model.networks.build import build
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def installed(tmp_path, monkeypatch, card):
     (tmp_path / "models").mkdir()
     monkeypatch.setattr(load, "configs_folder", lambda: tmp_path)
     torch.manual_seed(4)
-    network = build(card.network, 2)
+    network = build(card.network, card.input)
     sha256 = weights.save(tmp_path / "models" / card.weights, network.state_dict())
     return card.model_copy(update={"sha256": sha256})
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput
-from medseg.model.networks.unet import build
+from medseg.model.networks.build import build
 from medseg.model.predict import TiledModel, out_of_memory
 
 SHAPE = (29, 18, 35)
@@ -23,7 +23,7 @@ def study() -> ModelInput:
 @pytest.fixture
 def model(card) -> TiledModel:
     torch.manual_seed(2)
-    network = build(card.network, 2).eval()
+    network = build(card.network, card.input).eval()
     nn.init.normal_(network.head.weight, std=20)
     return TiledModel(card, network, tile_overlap=0.5)
 
@@ -32,10 +32,9 @@ def pointwise(model: TiledModel) -> TiledModel:
     """The same with a network that looks at one voxel only, so tiling must not show at all."""
 
     class Pointwise(nn.Module):
-        step = 4
-
         def forward(self, x):
-            return torch.stack([x[:, 0] - x[:, 1], x[:, 0] * 3, -x[:, 1]], dim=1)
+            pet, ct = x[:, 0], x[:, 1]
+            return torch.stack([pet - ct, pet * 3, -ct, pet * 50, -pet, ct - 7], dim=1)
 
     return dataclasses.replace(model, network=Pointwise())
 
@@ -45,6 +44,7 @@ def test_it_predicts_every_structure_and_the_centres_on_the_studys_grid(model, s
     assert prediction.structures == ("lesion", "node")
     assert prediction.probabilities.shape == (2, *SHAPE)
     assert prediction.centre_heatmap.shape == SHAPE
+    assert prediction.offsets_mm.shape == (3, *SHAPE)
     assert prediction.geometry is study.geometry
     assert 0 <= prediction.probabilities.min() < prediction.probabilities.max() <= 1
     assert prediction.probabilities.dtype == np.float32
@@ -63,11 +63,12 @@ def test_tiles_are_put_back_where_they_were_taken(model, study, overlap):
     expected = 1 / (1 + np.exp(-np.stack([pet - ct, pet * 3, -ct])))
     np.testing.assert_allclose(said.probabilities, expected[:2], atol=1e-6)
     np.testing.assert_allclose(said.centre_heatmap, expected[2], atol=1e-6)
+    np.testing.assert_allclose(said.offsets_mm, [pet * 50, -pet, ct - 7], rtol=1e-5, atol=1e-5)
 
 
 def test_where_tiles_begin_moves_a_prediction_little(model, study):
-    """A tile is normalised by itself, so something shows; noise and chance weights are the worst
-    case. tests/realdata has the shipped network on a patient."""
+    """What lies beyond a tile is not seen, so something shows at its edges; noise and chance
+    weights are the worst case. tests/realdata has the shipped network on a patient."""
     tiled = model.predict(study).probabilities
     whole_card = model.card.model_copy(
         update={"input": model.card.input.model_copy(update={"tile": (32, 20, 36)})}
@@ -93,6 +94,7 @@ def test_nothing_is_predicted_where_there_is_only_air(model, study):
     assert said.probabilities[..., 24:].max() < 1e-6
     assert said.centre_heatmap[..., 24:].max() < 1e-6
     assert noise.probabilities[..., 24:].max() > 1e-3
+    assert not said.offsets_mm[..., 24:].any()
     np.testing.assert_array_equal(said.probabilities[..., :20], noise.probabilities[..., :20])
 
 
@@ -118,10 +120,11 @@ def test_progress_rises_to_one(model, study):
 
 
 def test_a_model_without_a_heatmap_gives_none(model, study):
-    network = model.card.network.model_copy(update={"centre_heatmap": False})
+    network = model.card.network.model_copy(update={"centre_heatmap": False, "offsets": False})
     card = model.card.model_copy(update={"network": network})
-    plain = TiledModel(card, build(network, 2).eval(), 0)
-    assert plain.predict(study).centre_heatmap is None
+    said = TiledModel(card, build(network, card.input).eval(), 0).predict(study)
+    assert said.centre_heatmap is None
+    assert said.offsets_mm is None
 
 
 def test_a_full_memory_is_told_from_other_faults() -> None:

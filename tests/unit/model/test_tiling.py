@@ -25,7 +25,9 @@ def test_tiles_overlap_by_the_share_asked_for():
 
 
 def test_a_grid_of_tiles_is_the_product_of_its_axes():
-    assert corners((8, 4, 6), (4, 4, 4), 0.5, 2) == [(i, 0, k) for i in (0, 2, 4) for k in (0, 2)]
+    assert corners((8, 4, 6), (4, 4, 4), 0.5, (2, 2, 1)) == [
+        (i, 0, k) for i in (0, 2, 4) for k in (0, 2)
+    ]
 
 
 def test_the_middle_of_a_tile_counts_most_and_no_voxel_counts_nothing():

@@ -2,20 +2,22 @@ import torch
 from torch import nn
 
 from medseg.config import NetworkSettings
-from medseg.model.networks.unet import CropNorm, build
+from medseg.model.networks.unet import CropNorm, UNet
 
 
 def test_it_says_one_thing_for_each_structure_and_one_for_centres_of_every_voxel():
     settings = NetworkSettings(channels=(3, 4, 5), structures=("a", "b"))
-    network = build(settings, channels_in=2).eval()
+    network = UNet(settings, channels_in=2).eval()
     with torch.inference_mode():
         assert network(torch.rand(1, 2, 8, 12, 4)).shape == (1, 3, 8, 12, 4)
 
 
 def test_without_a_heatmap_it_has_one_output_less():
-    settings = NetworkSettings(channels=(3, 4), structures=("a",), centre_heatmap=False)
+    settings = NetworkSettings(
+        channels=(3, 4), structures=("a",), centre_heatmap=False, offsets=False
+    )
     with torch.inference_mode():
-        assert build(settings, 1).eval()(torch.rand(2, 1, 4, 6, 2)).shape == (2, 1, 4, 6, 2)
+        assert UNet(settings, 1).eval()(torch.rand(2, 1, 4, 6, 2)).shape == (2, 1, 4, 6, 2)
 
 
 def test_crops_are_normalised_as_torch_does_it_and_each_by_itself():
@@ -32,7 +34,7 @@ def test_crops_are_normalised_as_torch_does_it_and_each_by_itself():
 
 def test_what_it_says_of_a_crop_does_not_depend_on_the_others_of_its_batch():
     torch.manual_seed(1)
-    network = build(NetworkSettings(channels=(3, 4), structures=("a",)), 1)
+    network = UNet(NetworkSettings(channels=(3, 4), structures=("a",)), 1)
     crops = torch.rand(2, 1, 8, 6, 4)
     other = torch.cat([crops[:1], 5 * crops[1:]])
     with torch.inference_mode():
@@ -48,5 +50,5 @@ def test_normalising_keeps_the_memory_layout_that_convolutions_are_fast_in():
 
 def test_the_network_of_the_training_config_has_about_one_and_a_half_million_parameters():
     settings = NetworkSettings(channels=(8, 32, 64, 128), structures=("lesion",))
-    count = sum(p.numel() for p in build(settings, 1).parameters())
+    count = sum(p.numel() for p in UNet(settings, 1).parameters())
     assert 1_300_000 < count < 1_600_000

@@ -3,19 +3,20 @@ import hashlib
 import pytest
 import torch
 
-from medseg.config import NetworkSettings
+from medseg.config import InputSettings, NetworkSettings
 from medseg.errors import ModelError
 from medseg.model import weights
-from medseg.model.networks.unet import build
+from medseg.model.networks.build import build
 
 SETTINGS = NetworkSettings(channels=(3, 4), structures=("lesion",))
+SEEN = InputSettings(roles=("pet",), spacing_mm=(5, 4, 3), clip=((0, 20),), tile=(4, 6, 8))
 
 
 @pytest.fixture
 def saved(tmp_path):
     torch.manual_seed(3)
     path = tmp_path / "w.safetensors"
-    return path, weights.save(path, build(SETTINGS, 1).state_dict())
+    return path, weights.save(path, build(SETTINGS, SEEN).state_dict())
 
 
 def test_the_digest_is_that_of_the_file(saved):
@@ -25,7 +26,7 @@ def test_the_digest_is_that_of_the_file(saved):
 
 def test_weights_come_back_within_half_precision(saved):
     torch.manual_seed(3)
-    original = build(SETTINGS, 1).state_dict()
+    original = build(SETTINGS, SEEN).state_dict()
     for name, tensor in weights.read(*saved).items():
         assert tensor.dtype == original[name].dtype
         torch.testing.assert_close(tensor, original[name], rtol=2**-10, atol=1e-6)
@@ -33,7 +34,7 @@ def test_weights_come_back_within_half_precision(saved):
 
 def test_the_same_weights_make_the_same_file(saved, tmp_path):
     torch.manual_seed(3)
-    again = weights.save(tmp_path / "again.safetensors", build(SETTINGS, 1).state_dict())
+    again = weights.save(tmp_path / "again.safetensors", build(SETTINGS, SEEN).state_dict())
     assert again == saved[1]
 
 
@@ -79,4 +80,4 @@ def test_a_file_of_another_kind_is_refused_even_with_its_digest(tmp_path, conten
 )
 def test_a_card_of_another_network_is_refused(saved, other):
     with pytest.raises(ModelError, match="do not fit"):
-        weights.put(weights.read(*saved), build(other, 1))
+        weights.put(weights.read(*saved), build(other, SEEN))

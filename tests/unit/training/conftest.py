@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.config import CardText, InputSettings, NetworkSettings, TrainingSettings
+from medseg.config import InputSettings, NetworkSettings
 from medseg.core.geometry import Geometry
+from medseg.core.volume import IntensityUnit, Volume
+from medseg.formats import nifti
 from medseg.training.datasets import Case, make_case
+from medseg.training.settings import CardText, PetLesionsTask, TrainingSettings
 
 
 def ball(geometry: Geometry, centre_mm, radius_mm: float):
@@ -49,6 +52,7 @@ def settings() -> TrainingSettings:
     return TrainingSettings(
         name="tiny",
         data=Path("nowhere"),
+        task=PetLesionsTask(),
         input=InputSettings(
             roles=("pet",), spacing_mm=(6, 5, 4), clip=((0, 20),), exponent=0.5, tile=(16, 20, 24)
         ),
@@ -69,3 +73,15 @@ def settings() -> TrainingSettings:
             limits=("Everything",),
         ),
     )
+
+
+@pytest.fixture
+def data(case, tmp_path) -> Path:
+    """A folder with one ball to learn from and one to be measured on."""
+    for part in ("train", "val"):
+        folder = tmp_path / "data" / part
+        folder.mkdir(parents=True)
+        volume = Volume(case.image, case.geometry, IntensityUnit.SUV)
+        nifti.write_volume(folder / f"{part}_pet_suv.nii.gz", volume)
+        nifti.write_labels(folder / f"{part}_lesions.nii.gz", case.labels, case.geometry)
+    return tmp_path / "data"

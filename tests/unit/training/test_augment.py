@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from medseg.config import AugmentSettings
 from medseg.core.geometry import Geometry
 from medseg.training.augment import (
     Pose,
@@ -15,6 +14,7 @@ from medseg.training.augment import (
     look,
     thick_slices,
 )
+from medseg.training.settings import AugmentSettings
 
 SHAPE, SPACING = (30, 26, 34), (4.0, 5.0, 3.0)
 STILL = AugmentSettings(

@@ -6,47 +6,30 @@ import pytest
 import torch
 
 from medseg.core.geometry import Geometry
-from medseg.core.volume import IntensityUnit, Volume
 from medseg.errors import ModelError
-from medseg.formats import nifti
 from medseg.training import checkpoint
 from medseg.training.datasets import make_case
-from medseg.training.fit import fit, learning_rate, run, stack
+from medseg.training.fit import fit, learning_rate, run
+from medseg.training.pet_lesions import PetLesions
 from medseg.training.sampling import Sources, sample
 
 
 @pytest.fixture
-def sources(case):
-    return Sources((case,), ())
+def task(settings, case) -> PetLesions:
+    """One ball to learn from and one to be measured on."""
+    return PetLesions(settings, Sources((case,), ()), (dataclasses.replace(case, name="val"),))
 
 
-@pytest.fixture
-def val(case):
-    return (dataclasses.replace(case, name="val"),)
-
-
-@pytest.fixture
-def data(case, tmp_path):
-    """A folder with one ball to learn from and one to be measured on."""
-    for part in ("train", "val"):
-        folder = tmp_path / "data" / part
-        folder.mkdir(parents=True)
-        volume = Volume(case.image, case.geometry, IntensityUnit.SUV)
-        nifti.write_volume(folder / f"{part}_pet_suv.nii.gz", volume)
-        nifti.write_labels(folder / f"{part}_lesions.nii.gz", case.labels, case.geometry)
-    return tmp_path / "data"
-
-
-def test_to_resume_is_to_have_never_stopped_bit_for_bit(settings, sources, val, tmp_path):
-    whole = run(settings, sources, val, tmp_path / "whole", _nothing)
+def test_to_resume_is_to_have_never_stopped_bit_for_bit(settings, task, tmp_path):
+    whole = run(settings, task, tmp_path / "whole", _nothing)
 
     def stop(_stage: str, share: float) -> None:
         if share > 0.5:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        run(settings, sources, val, tmp_path / "parts", stop)
-    parts = run(settings, sources, val, tmp_path / "parts", _nothing)
+        run(settings, task, tmp_path / "parts", stop)
+    parts = run(settings, task, tmp_path / "parts", _nothing)
     assert parts.step == whole.step == 4
     assert parts.history == whole.history
     for name, tensor in whole.network.state_dict().items():
@@ -57,37 +40,37 @@ def test_to_resume_is_to_have_never_stopped_bit_for_bit(settings, sources, val, 
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-def test_another_seed_makes_another_network(settings, sources, val, tmp_path):
-    one = run(settings, sources, val, tmp_path / "one", _nothing)
-    other = run(settings.model_copy(update={"seed": 12}), sources, val, tmp_path / "b", _nothing)
+def test_another_seed_makes_another_network(settings, task, tmp_path):
+    one = run(settings, task, tmp_path / "one", _nothing)
+    other = run(settings.model_copy(update={"seed": 12}), task, tmp_path / "b", _nothing)
     assert not torch.equal(one.average["head.weight"], other.average["head.weight"])
 
 
-def test_a_checkpoint_of_other_settings_is_refused(settings, sources, val, tmp_path):
-    run(settings, sources, val, tmp_path, _nothing)
+def test_a_checkpoint_of_other_settings_is_refused(settings, task, tmp_path):
+    run(settings, task, tmp_path, _nothing)
     with pytest.raises(ModelError, match="other settings"):
-        run(settings.model_copy(update={"seed": 12}), sources, val, tmp_path, _nothing)
+        run(settings.model_copy(update={"seed": 12}), task, tmp_path, _nothing)
 
 
-def test_a_checkpoint_of_other_data_is_refused(settings, sources, val, tmp_path):
-    run(settings, sources, val, tmp_path, _nothing)
-    case = sources.cases[0]
+def test_a_checkpoint_of_other_data_is_refused(settings, task, tmp_path):
+    run(settings, task, tmp_path, _nothing)
+    case = task.sources.cases[0]
     brighter = make_case(case.name, case.image + 1, case.labels, case.geometry)
     with pytest.raises(ModelError, match="other settings"):
-        run(settings, Sources((brighter,), ()), val, tmp_path, _nothing)
+        run(settings, PetLesions(settings, Sources((brighter,), ()), ()), tmp_path, _nothing)
 
 
-def test_a_damaged_checkpoint_is_refused(settings, sources, val, tmp_path):
+def test_a_damaged_checkpoint_is_refused(settings, task, tmp_path):
     (tmp_path / checkpoint.FILE).write_bytes(b"PK")
     with pytest.raises(ModelError, match="cannot be read"):
-        run(settings, sources, val, tmp_path, _nothing)
+        run(settings, task, tmp_path, _nothing)
 
 
-def test_every_validation_is_in_the_metrics_and_the_curve(settings, sources, val, tmp_path):
-    run(settings, sources, val, tmp_path, _nothing)
+def test_every_validation_is_in_the_metrics_and_the_curve(settings, task, tmp_path):
+    run(settings, task, tmp_path, _nothing)
     rows = json.loads((tmp_path / "metrics.json").read_text())
     assert [row["step"] for row in rows] == [2, 4]
-    assert all(0 <= row["val_dice"] <= 1 for row in rows)
+    assert all(0 <= row["scores"]["val_dice"] <= 1 for row in rows)
     assert (tmp_path / "curve.svg").read_text().count("<polyline") == 2
 
 
@@ -132,19 +115,18 @@ def test_the_running_mean_follows_a_constant_exactly():
     assert average["n"] == 7
 
 
-def test_a_sample_is_the_same_for_the_same_seed_and_in_the_networks_range(settings, sources):
-    one, again = (sample(sources, settings, np.random.default_rng(5)) for _ in range(2))
+def test_a_sample_is_the_same_for_the_same_seed_and_in_the_networks_range(task):
+    one, again = (task.sample(np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(one.data, again.data)
     for array in (one.data, one.mask, one.heatmap):
         assert array.shape == (1, 16, 20, 24)
         assert array.dtype == np.float32
         assert 0 <= array.min() <= array.max() <= 1
-    assert stack([one, again], "mask").shape == (2, 1, 16, 20, 24)
 
 
 def test_crops_of_a_body_are_drawn_too(settings, case, oblique):
     body = make_case("body", np.full(oblique.shape, 3, np.float32), case.labels * 0, oblique)
-    only = settings.model_copy(update={"touching_share": 0.0, "background_share": 1.0})
+    only = drawing(settings, touching_share=0, background_share=1)
     drawn = [
         sample(Sources((case,), (body,)), only, np.random.default_rng(n)).mask.sum()
         for n in range(8)
@@ -153,7 +135,7 @@ def test_crops_of_a_body_are_drawn_too(settings, case, oblique):
 
 
 def test_touching_scenes_hold_more_than_one_instance(settings, case):
-    only = settings.model_copy(update={"touching_share": 1.0, "background_share": 0.0})
+    only = drawing(settings, touching_share=1, background_share=0)
     peaks = [
         (sample(Sources((case,), ()), only, np.random.default_rng(n)).heatmap > 0.9).sum()
         for n in range(6)
@@ -164,6 +146,10 @@ def test_touching_scenes_hold_more_than_one_instance(settings, case):
 def test_geometry_of_the_fixture_is_oblique(oblique):
     assert isinstance(oblique, Geometry)
     assert np.count_nonzero(oblique.affine[:3, :3]) > 3
+
+
+def drawing(settings, **shares):
+    return settings.model_copy(update={"task": settings.task.model_copy(update=shares)})
 
 
 def _nothing(_stage: str, _share: float) -> None:

@@ -1,0 +1,23 @@
+"""From a card's description to a network with weights drawn by chance."""
+
+import torch
+from torch import nn
+
+from medseg.config import InputSettings, NetworkSettings
+from medseg.model.networks.centre_offset import CentreOffset
+from medseg.model.networks.unet import UNet
+
+
+def build(settings: NetworkSettings, seen: InputSettings) -> nn.Module:
+    """The network of a family, in the memory layout that CPUs convolve fastest.
+
+    Args:
+        settings: Family and size.
+        seen: Roles and spacing of its input.
+    """
+    network: nn.Module
+    if settings.family == "crop-unet":
+        network = UNet(settings, len(seen.roles))
+    else:
+        network = CentreOffset(settings, seen)
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]  # torch's stub

@@ -1,0 +1,204 @@
+"""The settings of a training run: what every task shares, and one section of the task's own."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from medseg.config import InputSettings, NetworkSettings, Settings
+
+
+class CardText(Settings):
+    """What a model card says in words; its scores are measured, never written by hand."""
+
+    title: str
+    data: str
+    """What the model was trained on, and how cases were split."""
+
+    attribution: tuple[str, ...]
+    """Sources of the data, to be cited."""
+
+    licence: str
+    training: str
+    """The config that trains it again, and what that took."""
+
+    limits: tuple[str, ...]
+    """What it is known to get wrong."""
+
+
+class LossSettings(Settings):
+    """How much each kind of error counts; 0 leaves it out."""
+
+    dice: float = Field(default=1, ge=0)
+    """Of each structure, half over the batch and half over each crop that holds it."""
+
+    cross_entropy: float = Field(default=1, ge=0)
+    """Of each voxel and structure."""
+
+    focal_exponent: float = Field(default=0, ge=0)
+    """Power by which voxels that are right already count less in the cross-entropy (Lin et al.
+    2017, arXiv 1708.02002); 0 is plain cross-entropy."""
+
+    instance: float = Field(default=0, ge=0)
+    """Dice + cross-entropy within the territory of each instance, each counting the same whatever
+    its size (CC-DiceCE, after Jaus et al. 2024, arXiv 2410.18684)."""
+
+    heatmap: float = Field(default=1, ge=0)
+    """Of the centre heatmap: penalty-reduced focal loss (Zhou et al. 2019, arXiv 1904.07850)."""
+
+    offset: float = Field(default=0.1, ge=0)
+    """Of a mean error of 1 mm of the way to the centre, over the foreground."""
+
+
+class AugmentSettings(Settings):
+    """How far training crops are changed by chance; the unit of values is the image's own.
+
+    The defaults are of a CT in HU, on which patients differ as these do.
+    """
+
+    shift: float = Field(default=0.25, ge=0, le=0.5)
+    """How far from the crop's middle what it is drawn around may lie, as a share of its size."""
+
+    mirrored_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the crops that exchange left and right; structures are renamed with them."""
+
+    moved_share: float = Field(default=1, ge=0, le=1)
+    """Share of the crops that are turned, scaled and bent at all."""
+
+    turn_degrees: float = Field(default=15, ge=0, le=180)
+    """Largest angle about each of R, A and S: how patients lie."""
+
+    scale: float = Field(default=1.2, ge=1)
+    """Largest factor of size, and its inverse the smallest: how patients differ."""
+
+    stretch: float = Field(default=1.05, ge=1)
+    """The same for R, A and S apart."""
+
+    bend_mm: float = Field(default=0, ge=0)
+    """Largest displacement by a smooth bending along each of R, A and S; 0 bends nothing."""
+
+    bend_knots_mm: float = Field(default=40, gt=0)
+    """How far apart the bending's knots are: it is smooth on a smaller scale."""
+
+    blur_share: float = Field(default=0.2, ge=0, le=1)
+    blur_mm: float = Field(default=3, ge=0)
+    """Largest standard deviation of the blur."""
+
+    thick_share: float = Field(default=0.15, ge=0, le=1)
+    thick_mm: float = Field(default=6, gt=0)
+    """Thickest of the slices that are simulated, along S."""
+
+    noise_share: float = Field(default=0.3, ge=0, le=1)
+    noise: float = Field(default=30, ge=0)
+    """Largest standard deviation of the noise."""
+
+    gain: float = Field(default=0.03, ge=0)
+    """Standard deviation of the logarithm of a factor on all values."""
+
+    offset: float = Field(default=10, ge=0)
+    """Standard deviation of a number added to all values."""
+
+    cut_share: float = Field(default=0.15, ge=0, le=1)
+    cut_mm: float = Field(default=60, ge=0)
+    """How much of a crop another scan may not have covered, from one of its faces, most often
+    the first or last slices."""
+
+    @model_validator(mode="after")
+    def _does_not_fold(self) -> "AugmentSettings":
+        if self.bend_mm > 0.4 * self.bend_knots_mm:
+            raise ValueError("bend_mm above 0.4 bend_knots_mm folds places onto each other")
+        return self
+
+
+class PetLesionsTask(Settings):
+    """Lesions on PET: real crops, whole bodies and tumours added to them."""
+
+    kind: Literal["pet-lesions"] = "pet-lesions"
+
+    whole_body: Path | None = None
+    """Archive of the DICOM study of a whole body, relative to the working directory: the source of
+    true physiological uptake. Its patient is in `train`, so that its lesion is known."""
+
+    whole_body_case: str | None = None
+    """Name of the case in `train` that shows the same patient in the same coordinates."""
+
+    phantom_seeds: tuple[int, ...] = ()
+    """Phantoms that give more bodies. Seed 0 is the demo's and stays unseen."""
+
+    touching_share: float = Field(default=0.25, ge=0, le=1)
+    """Share of the training crops that are synthetic: tumours pasted side by side."""
+
+    background_share: float = Field(default=0.3, ge=0, le=1)
+    """Share of the training crops drawn from whole bodies, where hot organs are no lesions."""
+
+    heatmap_sigma_mm: float = Field(default=4, gt=0)
+    """Least width of the Gaussian at the centre of an instance, about a voxel; a large instance's
+    is a share of its radius (`training.targets`)."""
+
+    @model_validator(mode="after")
+    def _sources_go_together(self) -> "PetLesionsTask":
+        if self.touching_share + self.background_share > 1:
+            raise ValueError("touching_share and background_share exceed 1 together")
+        if (self.whole_body is None) != (self.whole_body_case is None):
+            raise ValueError("whole_body and whole_body_case go together")
+        return self
+
+
+Task = PetLesionsTask
+"""One section for each kind of task, told apart by `kind`; `training.tasks` reads each."""
+
+
+class TrainingSettings(Settings):
+    """One training run; configs/training/*.yaml."""
+
+    name: str
+    """Name of the bundle that it makes."""
+
+    data: Path
+    """Folder with `train` and `val`, relative to the working directory."""
+
+    task: Task
+    """What is learnt, and how samples are drawn."""
+
+    input: InputSettings
+    network: NetworkSettings
+    losses: LossSettings = LossSettings()
+    augment: AugmentSettings = AugmentSettings()
+    """How crops are changed by chance."""
+
+    crop: tuple[int, int, int]
+    """Voxels of a training crop along R, A and S; a multiple of the network's coarsest step."""
+
+    start_from: str | None = None
+    """Name of the run, in a folder beside this one's, whose mean weights this one begins with;
+    None begins at random."""
+
+    seed: int = 0
+    steps: int = Field(gt=0)
+    batch: int = Field(default=4, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Highest rate; it rises over the first steps and falls along a cosine to 1 % of it."""
+
+    weight_decay: float = Field(default=1e-4, ge=0)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the running mean of the weights that is shipped."""
+
+    checkpoint_steps: int = Field(default=250, gt=0)
+    """Steps between two checkpoints, each followed by a validation."""
+
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the forward pass in training; the weights and the prediction are float32."""
+
+    threads: int = Field(default=2, gt=0)
+    """CPU threads; part of the settings because sums depend on it in the last bit."""
+
+    card: CardText
+    """The words of the model card that `training.export` writes."""
+
+    @model_validator(mode="after")
+    def _crops_fit_the_network(self) -> "TrainingSettings":
+        step = self.network.step(self.input.spacing_mm)
+        for name, size in (("crop", self.crop), ("input.tile", self.input.tile)):
+            if any(n % s for n, s in zip(size, step, strict=True)):
+                raise ValueError(f"{name} must be a multiple of {step} voxels along R, A and S")
+        return self
