@@ -13,6 +13,7 @@ from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelPrediction
 from medseg.segment.peaks import CUBE, prominent_peaks
+from medseg.segment.votes import centre_landscape, split_by_votes, votes
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +51,13 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     A voxel whose highest probability reaches `foreground_threshold` belongs to that structure;
     voxels of one structure that touch, corners included (26-connectivity), form a component. A
     component whose highest probability stays below `min_peak` is dropped. A component is split
-    where the centre heatmap has several peaks with saddles `peak_prominence` deep. Without a
-    heatmap it is split where it has necks: the landscape is then the depth below its surface in
-    mm, and a saddle must be deeper by that share of the lower peak and by a voxel, because
-    probabilities saturate inside a lesion while a voxel is the error of the depth. Otherwise it
-    stays whole.
+    where the landscape of its centres has several peaks with saddles `peak_prominence` deep, and
+    otherwise stays whole. The landscape is what the heatmap and the votes of the offsets say, and
+    each voxel goes to the peak that it votes for; without offsets it is the heatmap alone, and
+    voxels go by shape. Without a heatmap too a component is split where it has necks: the
+    landscape is then the depth below its surface in mm, and a saddle must be deeper by that share
+    of the lower peak and by a voxel, because probabilities saturate inside a lesion while a voxel
+    is the error of the depth.
 
     The time grows with the number of voxels, not with pairs of instances. The same prediction
     gives the same labels.
@@ -64,25 +67,50 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     """
     best, which = _most_likely(prediction, settings.foreground_threshold)
     labels, structures = _components(best, which, prediction.structures, settings.min_peak)
-    spacing = prediction.geometry.spacing_mm
     for number, box in enumerate(find_objects(labels), start=1):
-        mask = labels[box] == number
-        heatmap = prediction.centre_heatmap
-        if heatmap is None:
-            peaks = prominent_peaks(
-                depth_mm(mask, spacing), mask, least=max(spacing), share=settings.peak_prominence
-            )
-        else:
-            peaks = prominent_peaks(heatmap[box], mask, least=settings.peak_prominence)
-        if len(peaks) == 1:
-            continue
-        parts = split(mask, peaks, spacing)
+        parts = _parts(labels[box] == number, prediction, box, settings.peak_prominence)
         beyond = parts > 1
         labels[box][beyond] = len(structures) + parts[beyond] - 1
-        structures += [structures[number - 1]] * (len(peaks) - 1)
+        structures += [structures[number - 1]] * (int(parts.max()) - 1)
     return Separated(
         labels, tuple(structures), best, settings.foreground_threshold, prediction.geometry
     )
+
+
+def _parts(
+    mask: NDArray[np.bool_],
+    prediction: VoxelPrediction,
+    box: tuple[slice, slice, slice],
+    prominence: float,
+) -> NDArray[np.int32]:
+    """The instances of one component, in its box: 0 outside the mask, else 1, 2, ..."""
+    geometry, heatmap, offsets = (
+        prediction.geometry,
+        prediction.centre_heatmap,
+        prediction.offsets_mm,
+    )
+    spacing = geometry.spacing_mm
+    if heatmap is None:
+        depth = depth_mm(mask, spacing)
+        peaks = prominent_peaks(depth, mask, least=max(spacing), share=prominence)
+    elif offsets is None:
+        peaks = prominent_peaks(heatmap[box], mask, least=prominence)
+    else:
+        seen = votes(mask, offsets[:, box[0], box[1], box[2]], geometry)
+        centres = centre_landscape(mask, seen, heatmap[box], spacing)
+        peaks = prominent_peaks(centres, np.ones_like(mask), least=prominence)
+        if len(peaks) > 1:
+            return _without_gaps(split_by_votes(mask, seen, peaks, spacing))
+    return split(mask, peaks, spacing) if len(peaks) > 1 else mask.astype(np.int32)
+
+
+def _without_gaps(parts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same parts, numbered 1, 2, ... where some numbers had no voxel."""
+    there = np.unique(parts)
+    numbers: NDArray[np.int32] = np.searchsorted(there[there > 0], parts, side="right").astype(
+        np.int32
+    )
+    return numbers
 
 
 def depth_mm(
