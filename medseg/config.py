@@ -164,6 +164,14 @@ class ReportSettings(Settings):
         return self
 
 
+class ExportSettings(Settings):
+    """What leaves a run beside the report and the tables."""
+
+    organ_segmentation: Literal["binary", "labelmap"] = "binary"
+    """How organs.dcm holds its organs. `labelmap` takes a hundredth of the space, and is of 2024:
+    few viewers read it yet."""
+
+
 class Protocol(Settings):
     """How one kind of study is delineated: what a user chooses with `--protocol`."""
 
@@ -183,6 +191,7 @@ class Protocol(Settings):
     segment: SegmentSettings
     measure: MeasureSettings = MeasureSettings()
     report: ReportSettings
+    export: ExportSettings = ExportSettings()
 
     @property
     def main_role(self) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg import config, run_folder
 from medseg.config import ModelCard, Protocol
@@ -24,10 +25,14 @@ from medseg.errors import SettingsError
 from medseg.formats import handover, nifti, tables
 from medseg.site_secret import load_site_secret
 
+if TYPE_CHECKING:
+    from medseg.formats.dicom_source import DicomSource
+
 logger = logging.getLogger(__name__)
 
 RECORDED_PACKAGES = (
     "connected-components-3d",
+    "highdicom",
     "monai",
     "nibabel",
     "numpy",
@@ -88,6 +93,9 @@ def line(
     progress("report", 0)
     report(work, chosen)
     progress("report", 1)
+    progress("export", 0)
+    export(work, chosen)
+    progress("export", 1)
 
 
 def demo(run: Path, seed: int = 0, progress: Progress = silent) -> str:
@@ -194,6 +202,17 @@ def report(work: Path, protocol: Protocol) -> None:
     _write_json(work / run_folder.RUN_RECORD, asdict(_record(work, protocol)))
 
 
+def export(work: Path, protocol: Protocol) -> None:
+    """Write the objects for a PACS where the source was DICOM, and the run record again."""
+    from medseg.formats.dicom_source import read_source
+
+    with _timed(work, "export"):
+        source = read_source(work / run_folder.STAGES, protocol.main_role)
+        if source is not None:
+            _export_objects(work, protocol, source)
+    _write_json(work / run_folder.RUN_RECORD, asdict(_record(work, protocol)))
+
+
 def make_phantom(work: Path, seed: int) -> Path:
     """Write the phantom's DICOM study and its truth into the staging folder.
 
@@ -229,6 +248,38 @@ def score_phantom(work: Path) -> str:
         f"({found.rule}); {len(scores.matches)} of them have an outline of their own. "
         f"{found.false_lesions} of {found.predicted_lesions} outlines are no lesion."
     )
+
+
+def _export_objects(work: Path, protocol: Protocol, source: "DicomSource") -> None:
+    """Write every DICOM object; a map without instances has none."""
+    from medseg.formats import dicom_pdf, dicom_seg, dicom_sr, rtstruct
+    from medseg.formats.dicom_objects import ObjectRun
+
+    card = config.load_card(protocol.segment.model)
+    identity = _identity(_inputs(work), card, protocol)
+    run = ObjectRun(source, identity, card.name, config.load_structures())
+    lesions, organs = (
+        handover.read_instances(work / run_folder.STAGES / stage) for stage in ("lesions", "organs")
+    )
+    (work / run_folder.DICOM).mkdir(exist_ok=True)
+    if lesions.instances:
+        path = work / run_folder.DICOM_LESIONS
+        uid = dicom_seg.write_segmentation(path, lesions, dicom_seg.LESIONS, run)
+        table = tables.read_json(work / run_folder.TABLE_JSON)
+        rows = [row for row in table if row.kind == "lesion"]
+        path = work / run_folder.DICOM_MEASUREMENTS
+        dicom_sr.write_measurements(path, rows, lesions.geometry, uid, run)
+    if organs.instances:
+        path = work / run_folder.DICOM_ORGANS
+        if protocol.export.organ_segmentation == "labelmap":
+            dicom_seg.write_label_map(path, organs, dicom_seg.ORGAN_LABELS, run)
+        else:
+            dicom_seg.write_segmentation(path, organs, dicom_seg.ORGANS, run)
+    if lesions.instances or organs.instances:
+        rtstruct.write_structures(work / run_folder.DICOM_STRUCTURES, (lesions, organs), run)
+    if (work / run_folder.REPORT_PDF).exists():
+        pdf = (work / run_folder.REPORT_PDF).read_bytes()
+        dicom_pdf.write_pdf(work / run_folder.DICOM_REPORT, pdf, run)
 
 
 @contextmanager

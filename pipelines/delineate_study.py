@@ -64,3 +64,4 @@ def line(
     tasks.segment(work, protocol)
     tasks.measure(work, protocol)
     tasks.report(work, protocol)
+    tasks.export(work, protocol)

@@ -6,8 +6,12 @@ from pathlib import Path
 
 from medseg import config
 from medseg.config import Protocol
+from medseg.core.study import Study
 from medseg.formats import handover
+from medseg.formats.dicom_source import DicomSource, source_of, write_source
+from medseg.formats.dicom_stack import Stack
 from medseg.ingest import select
+from medseg.ingest.accept import AcceptedSeries
 
 
 def hand_on(
@@ -36,6 +40,20 @@ def hand_on(
     if protocol is None:
         known = [config.load_protocol(name) for name in config.embedded("protocols")]
         protocol, why = select.choose_protocol(source, known)
-    study = select.read_study(source, protocol, overrides, secret)
+    study, chosen = select.read_chosen(source, protocol, overrides, secret)
+    study = _with_source(study, folder, protocol.main_role, chosen[protocol.main_role])
     handover.write_study(folder, replace(study, choice={"protocol": why, **study.choice}))
     return protocol
+
+
+def _with_source(study: Study, folder: Path, role: str, accepted: AcceptedSeries) -> Study:
+    """Hand on what DICOM objects need of the main series; flag where there can be none."""
+    if not isinstance(accepted.content, Stack):
+        return study
+    found = source_of(accepted.content)
+    if isinstance(found, DicomSource):
+        write_source(folder, role, found)
+        return study
+    series = study.series[role]
+    flagged = replace(series, flags=(*series.flags, found))
+    return replace(study, series={**study.series, role: flagged})

@@ -33,6 +33,16 @@ def read_study(
     overrides: Mapping[str, Path],
     secret: bytes | None = None,
 ) -> Study:
+    """Choose a series for every role and read its voxels; as `read_chosen`."""
+    return read_chosen(source, protocol, overrides, secret)[0]
+
+
+def read_chosen(
+    source: Path,
+    protocol: Protocol,
+    overrides: Mapping[str, Path],
+    secret: bytes | None = None,
+) -> tuple[Study, Mapping[str, AcceptedSeries]]:
     """Choose a series for every role and read its voxels.
 
     Args:
@@ -40,6 +50,9 @@ def read_study(
         protocol: Its roles say what is needed.
         overrides: Role to the file or folder that the user chose for it.
         secret: The site's secret for pseudonyms, or None.
+
+    Returns:
+        The study, and for each role what was read.
 
     Raises:
         SourceNotFoundError: There is nothing at a path.
@@ -58,12 +71,13 @@ def read_study(
     _fill(judge(source), protocol, overrides, rankings, choices)
     chosen = {role: one.series for role, one in choices.items() if one.series is not None}
     series = {role: _read(one, protocol.roles[role]) for role, one in chosen.items()}
-    return Study(
+    study = Study(
         series,
         {role: choice.reason for role, choice in choices.items()},
         {role: ranking.candidates for role, ranking in rankings.items()},
         *pseudonyms(secret, chosen.values()),
     )
+    return study, chosen
 
 
 def choose_protocol(source: Path, protocols: Sequence[Protocol]) -> tuple[Protocol, str]:

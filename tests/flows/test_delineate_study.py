@@ -52,7 +52,13 @@ def contents(run: Path) -> dict[str, bytes]:
         if path.is_file()
     }
     record = json.loads(files[run_folder.RUN_RECORD])
-    assert record.pop("timings_seconds").keys() == {"ingest", "segment", "measure", "report"}
+    assert record.pop("timings_seconds").keys() == {
+        "ingest",
+        "segment",
+        "measure",
+        "report",
+        "export",
+    }
     assert record.pop("peak_memory_mib") > 0
     files[run_folder.RUN_RECORD] = json.dumps(record).encode()
     return files
@@ -69,18 +75,26 @@ def test_the_flow_writes_what_the_command_writes(flow_run: Path, command_run: Pa
             run_folder.TABLE_JSON,
             run_folder.TABLE_PARQUET,
             run_folder.REPORT_HTML,
-            *([run_folder.REPORT_PDF] if pdf.missing() is None else []),
+            *([run_folder.REPORT_PDF, run_folder.DICOM_REPORT] if pdf.missing() is None else []),
             run_folder.RUN_RECORD,
+            run_folder.DICOM_LESIONS,
+            run_folder.DICOM_MEASUREMENTS,
+            run_folder.DICOM_STRUCTURES,
         ]
     )
     assert [name for name in by_flow if by_flow[name] != by_command[name]] == []
     assert len(json.loads(by_flow[run_folder.TABLE_JSON])["instances"]) > 0
 
 
-def test_no_output_names_the_patient(flow_run: Path, command_run: Path) -> None:
+def test_no_output_but_the_objects_for_the_pacs_names_the_patient(
+    flow_run: Path, command_run: Path
+) -> None:
     for run in (flow_run, command_run):
         for path in run.rglob("*"):
             assert "CANARY" not in path.name
+            if path.suffix == ".dcm":
+                assert b"CANARY^TEST" in path.read_bytes()
+                continue
             assert path.is_dir() or b"CANARY" not in path.read_bytes()
             if path.suffix == ".gz":
                 import gzip

@@ -1,0 +1,45 @@
+"""The door to DICOM Encapsulated PDF (PS3.3 A.45.1): the report as an object for a PACS."""
+
+import hashlib
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import EncapsulatedPDFStorage
+
+from medseg.core.report import NOT_FOR_DIAGNOSTIC_USE
+from medseg.core.structures import Code
+from medseg.formats.dicom_objects import (
+    ObjectKind,
+    ObjectRun,
+    code_item,
+    new_object,
+    source_moment,
+    write_object,
+)
+
+REPORT = ObjectKind("report", EncapsulatedPDFStorage, "DOC", 9005, "medseg report")
+
+MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+
+
+def write_pdf(path: Path, pdf: bytes, run: ObjectRun) -> None:
+    """Write a PDF as a DICOM object, unverified. It names no patient: the object does."""
+    made = new_object(run, REPORT, hashlib.sha256(pdf).hexdigest())
+    made.ConversionType = "WSD"
+    made.ContentDate, made.ContentTime = source_moment(run.source)
+    made.AcquisitionDateTime = ""
+    made.BurnedInAnnotation = "NO"
+    made.RecognizableVisualFeatures = "NO"
+    made.DocumentTitle = f"medseg report. {NOT_FOR_DIAGNOSTIC_USE}"
+    made.VerificationFlag = "UNVERIFIED"
+    made.ConceptNameCodeSequence = [code_item(MEASUREMENT_REPORT)]
+    made.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    made.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+    made.EncapsulatedDocumentLength = len(pdf)
+    write_object(path, made)
+
+
+def read_pdf(dataset: Dataset) -> bytes:
+    """The PDF of such an object, without the byte that makes its length even."""
+    document: bytes = dataset.EncapsulatedDocument
+    return document[: int(dataset.EncapsulatedDocumentLength)]
