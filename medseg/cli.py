@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -121,19 +121,48 @@ def measure(labels: Path, image: Path, *, json: Json = False, out: Path | None =
 
 
 @app.command
-def evaluate(prediction: Path, reference: Path, *, json: Json = False) -> None:
-    """Score a label map against the expert's under a named rule.
+def evaluate(
+    prediction: Path,
+    reference: Path,
+    *,
+    image: Path | None = None,
+    instances: Literal["auto", "labels", "components"] = "auto",
+    tolerance_mm: float = 2.0,
+    confidences: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Score label maps against the expert's, under every named rule.
 
     Args:
-        prediction: NIfTI of whole numbers; every value but 0 is one instance.
-        reference: The expert's, on the same grid.
+        prediction: NIfTI of whole numbers, 0 is background; a run folder; or a folder of either,
+            one for each case.
+        reference: The expert's on the same grid; or a folder of them, of the same names.
+        image: The image on the same grid (one case): its intensities in the lesions are compared.
+        instances: What one lesion is: each value (labels), each 26-connected component
+            (components), or components where a map has one value alone, as a mask has, and labels
+            elsewhere (auto).
+        tolerance_mm: Distance within which two surfaces agree, for surface Dice.
+        confidences: CSV with `instance` and `confidence` of each predicted lesion (one case), for
+            FROC; without it, the instances.csv of a run folder is used.
         json: Print one JSON object for machines.
     """
-    from medseg.label_maps import evaluate_labels
-    from medseg.terminal import as_json, scores_text
+    from medseg.score_text import case_text, cohort_text
+    from medseg.scoring import Options, score, score_folders
+    from medseg.terminal import as_json, progress_shown
 
-    scores = evaluate_labels(prediction, reference).plain()
-    print(as_json(scores) if json else scores_text(scores))
+    options = Options(instances, tolerance_mm, confidences, image)
+    if reference.is_dir():
+        if image is not None or confidences is not None:
+            raise SettingsError(
+                "--image and --confidences belong to one case, and folders of cases were given.",
+                "Leave them out, or score one case.",
+            )
+        with progress_shown() as progress:
+            cohort = score_folders(prediction, reference, options, progress)
+        print(as_json(cohort.plain()) if json else cohort_text(cohort.plain()))
+    else:
+        scored = score(prediction, reference, options)
+        print(as_json(scored.plain()) if json else case_text(scored.plain()))
 
 
 @app.command

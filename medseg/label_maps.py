@@ -1,4 +1,4 @@
-"""Measure and score label maps on disk, ours or a peer's."""
+"""Measure label maps on disk, ours or a peer's."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,6 @@ from medseg.core.geometry import Geometry
 from medseg.core.instances import Instance, InstanceMap, tracking_uid
 from medseg.core.measurements import Measurement
 from medseg.errors import GeometryMismatchError
-from medseg.evaluate.scores import Scores, evaluate
 from medseg.formats import nifti
 from medseg.measure.measure import measure
 
@@ -32,15 +31,6 @@ def measure_labels(labels: Path, image: Path) -> tuple[Measurement, ...]:
     return measure(instances, volume, MeasureSettings())
 
 
-def evaluate_labels(prediction: Path, reference: Path) -> Scores:
-    """Score one label map against another.
-
-    Raises:
-        InputError: A file cannot be read, or the two grids differ.
-    """
-    return evaluate(read_instances(prediction), read_instances(reference))
-
-
 def read_instances(path: Path) -> InstanceMap:
     """Read a label map whose every value but 0 is one lesion.
 
@@ -48,10 +38,11 @@ def read_instances(path: Path) -> InstanceMap:
         InputError: The file cannot be read, or holds no labels.
     """
     labels, geometry = nifti.read_labels(path)
-    return _as_lesions(labels, geometry)
+    return as_lesions(labels, geometry)
 
 
-def _as_lesions(labels: NDArray[np.uint16], geometry: Geometry) -> InstanceMap:
+def as_lesions(labels: NDArray[np.uint16], geometry: Geometry) -> InstanceMap:
+    """Labels as a map of lesions, one for each value but 0."""
     found = np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1
     content = hashlib.sha256(np.ascontiguousarray(labels).tobytes() + geometry.affine.tobytes())
     identity = content.hexdigest()

@@ -235,7 +235,8 @@ def score_phantom(work: Path) -> str:
     Returns:
         A sentence for a person: how many of the known lesions were found, under which rule.
     """
-    from medseg.evaluate.scores import LABELS_ANY_OVERLAP, evaluate
+    from medseg.evaluate.rules import LABELS_ANY_OVERLAP
+    from medseg.evaluate.scores import evaluate
 
     stages = work / run_folder.STAGES
     scores = evaluate(

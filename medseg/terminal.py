@@ -77,21 +77,6 @@ def _choice_lines(choice: Mapping[str, object]) -> Iterator[str]:
         yield f"  Refused ({choice['error']}). {choice['problem']} {choice['remedy']}"
 
 
-def scores_text(scores: Mapping[str, object]) -> str:
-    """The object of `medseg evaluate --json` as lines for a person, one for each number."""
-
-    def lines(values: Mapping[str, object], above: str) -> Iterator[str]:
-        for name, value in values.items():
-            if isinstance(value, Mapping):
-                yield from lines(value, above if name == "rules" else f"{name} ")
-            elif isinstance(value, list):
-                yield f"{above}{name}: {len(value)}"
-            else:
-                yield f"{above}{name}: {'not defined' if value is None else f'{value:.4g}'}"
-
-    return "\n".join(lines(scores, ""))
-
-
 def card_text(card: ModelCard) -> str:
     """A model card as lines for a person."""
     scores = [

@@ -1,6 +1,6 @@
 """Which predicted and which reference lesions overlap, and which belong together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,24 @@ def overlaps(
     for size in sizes:
         size[0] = 0
     return Overlaps(pairs % count, pairs // count, voxels.astype(np.int64), *sizes)
+
+
+def at_least(found: Overlaps, iou: float) -> Overlaps:
+    """The pairs whose IoU is at least that; the sizes of the labels stay."""
+    kept = found.iou >= iou
+    return replace(
+        found,
+        predicted=found.predicted[kept],
+        reference=found.reference[kept],
+        voxels=found.voxels[kept],
+    )
+
+
+def shared_voxels(found: Overlaps, reference: int, predicted: int) -> int:
+    """Voxels that two labels share; 0 where they do not overlap."""
+    first, end = np.searchsorted(found.reference, (reference, reference + 1))
+    row = first + np.searchsorted(found.predicted[first:end], predicted)
+    return int(found.voxels[row]) if row < end and found.predicted[row] == predicted else 0
 
 
 def match(found: Overlaps) -> NDArray[np.intp]:

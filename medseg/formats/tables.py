@@ -109,6 +109,31 @@ def read_json(path: Path) -> tuple[Measurement, ...]:
     return rows
 
 
+def read_confidences(path: Path) -> dict[int, float]:
+    """The confidence of each lesion of a table as CSV, ours or one with `instance,confidence`.
+
+    Rows of organs and rows without a confidence are passed over.
+
+    Raises:
+        UnreadableFileError: It is not such a table, or a confidence is not a number in 0..1.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [
+                (int(row["instance"]), float(row["confidence"]))
+                for row in csv.DictReader(file)
+                if row.get("kind", "lesion") == "lesion" and row["confidence"]
+            ]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):
+        rows = [(0, -1.0)]
+    if not all(0 <= confidence <= 1 for _, confidence in rows):
+        raise UnreadableFileError(
+            "The table of confidences cannot be read, so no lesion has one.",
+            "Give a CSV file with the columns instance and confidence, which is 0 to 1.",
+        )
+    return dict(rows)
+
+
 def plain(rows: Sequence[Measurement]) -> list[Row]:
     """The rows as JSON holds them, in order.
 
