@@ -207,14 +207,11 @@ def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
         settings: Such as configs/training/pet-lesions.yaml.
         out: Folder of the runs; this run's is named after its settings.
     """
-    from medseg import config
     from medseg.terminal import progress_shown
-    from medseg.training.fit import fit
-    from medseg.training.settings import TrainingSettings
+    from medseg.training import fit
 
-    chosen = config.load(TrainingSettings, str(settings), "training")
     with progress_shown() as progress:
-        print(fit(chosen, out / chosen.name, progress))
+        print(fit.train(settings, out, progress))
 
 
 @app.command

@@ -56,6 +56,19 @@ def delineate(study: Path, run: Path, *, protocol: str | None = None) -> None:
     print(delineate_study(study, run, chosen))
 
 
+@app.command
+def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
+    """Train a model; a run that was cut off resumes from its last checkpoint.
+
+    Args:
+        settings: Such as configs/training/pet-lesions.yaml.
+        out: Folder of the runs; this run's is named after its settings.
+    """
+    from pipelines.train_model import train_model
+
+    print(train_model(settings, out))
+
+
 if __name__ == "__main__":
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.config import ModelCard, plain
+from medseg.config import ModelCard, load, plain
 from medseg.core.prediction import Progress, silent
 from medseg.model import weights
 from medseg.model.networks.build import build
@@ -29,6 +29,25 @@ from medseg.training.settings import TrainingSettings
 from medseg.training.tasks import Task, read
 
 WARM_UP_STEPS = 100
+
+
+def train(settings: Path, out: Path, progress: Progress = silent) -> Path:
+    """Train as a file of settings says; otherwise as `fit`.
+
+    Args:
+        settings: Path of a .yaml file, or the name of an embedded one.
+        out: Folder of the runs; this run's is named after its settings.
+        progress: As for `fit`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        SettingsError: There is no such file, or it does not hold a training run.
+    """
+    chosen = load(TrainingSettings, str(settings), "training")
+    fit(chosen, out / chosen.name, progress)
+    return out / chosen.name
 
 
 def fit(settings: TrainingSettings, out: Path, progress: Progress = silent) -> State:

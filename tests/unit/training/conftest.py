@@ -46,8 +46,7 @@ def case(oblique) -> Case:
     return ball_case("one", oblique, oblique.to_world(np.array([15, 13, 20])), 18)
 
 
-@pytest.fixture
-def settings() -> TrainingSettings:
+def tiny_settings() -> TrainingSettings:
     """A run of a few seconds."""
     return TrainingSettings(
         name="tiny",
@@ -73,6 +72,11 @@ def settings() -> TrainingSettings:
             limits=("Everything",),
         ),
     )
+
+
+@pytest.fixture
+def settings() -> TrainingSettings:
+    return tiny_settings()
 
 
 @pytest.fixture
