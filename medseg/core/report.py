@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from medseg.core.measurements import Measurement
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.core.measurements import Measurement, Point
 from medseg.core.study import Candidate, QualityFlag
 
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use"
@@ -88,6 +91,34 @@ class Finding:
     below_size_limit: bool
 
 
+@dataclass(frozen=True, eq=False)
+class SliceStack:
+    """A coarse copy of image and labels for the page's viewer, along the world's axes.
+
+    Attributes:
+        voxels: (left, back, feet) uint8; a value's intensity is `levels[value]`.
+        lesions, organs: uint16 labels on the same grid.
+        levels: (256,) ascending intensities.
+        origin_mm: RAS+ of the first voxel's centre.
+        spacing_mm: Distance of neighbours towards left, back and feet.
+        places_mm: Label of each lesion to a RAS+ point inside it.
+        window: Intensities at the two ends of the grey scale.
+        unit: As a reader says it.
+        inverted: Whether high is black.
+    """
+
+    voxels: NDArray[np.uint8]
+    lesions: NDArray[np.uint16]
+    organs: NDArray[np.uint16]
+    levels: NDArray[np.float64]
+    origin_mm: Point
+    spacing_mm: Point
+    places_mm: Mapping[int, Point]
+    window: tuple[float, float]
+    unit: str
+    inverted: bool
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything that the report page shows.
@@ -105,6 +136,9 @@ class Report:
         language: Language attribute of the page.
         run: How the numbers were made. Its times and peak memory are not shown: they alone differ
             between two runs of one study.
+        slices: What the page's viewer shows.
+        series_number: The number of the main series in the PACS; None where it states none.
+        measurable_mm: The longest axial diameter from which on a lesion is measurable.
     """
 
     title: str
@@ -118,3 +152,6 @@ class Report:
     method: tuple[str, ...]
     language: str
     run: RunRecord
+    slices: SliceStack
+    series_number: int | None
+    measurable_mm: float

@@ -49,6 +49,7 @@ class Series:
         digest: SHA-256 over the stored bytes of its files, in the order of the slices.
         slices: One for each k of the volume; empty for NIfTI.
         flags: Doubts about this series.
+        pacs_number: The number that a PACS shows (DICOM Series Number); None where it states none.
 
     Raises:
         ValueError: There are slices, and not one for each k.
@@ -60,6 +61,7 @@ class Series:
     digest: str
     slices: tuple[SliceReference, ...] = ()
     flags: tuple[QualityFlag, ...] = ()
+    pacs_number: int | None = None
 
     def __post_init__(self) -> None:
         if self.slices and len(self.slices) != self.volume.geometry.shape[2]:

@@ -32,6 +32,7 @@ def write_study(folder: Path, study: Study) -> None:
             "geometry": _geometry_record(series.volume.geometry),
             "slices": [asdict(reference) for reference in series.slices],
             "flags": [asdict(flag) for flag in series.flags],
+            "pacs_number": series.pacs_number,
         }
         (folder / f"series-{role}.json").write_text(json.dumps(record), encoding="utf-8")
     index = {
@@ -105,6 +106,7 @@ def _read_series(folder: Path, role: str) -> Series:
         digest=record["digest"],
         slices=TypeAdapter(tuple[SliceReference, ...]).validate_python(record["slices"]),
         flags=TypeAdapter(tuple[QualityFlag, ...]).validate_python(record["flags"]),
+        pacs_number=record["pacs_number"],
     )
 
 

@@ -98,8 +98,17 @@ def read_series(accepted: AcceptedSeries) -> Series:
     except InputError as error:
         raise named(error, accepted.number) from None
     content = accepted.content
-    slices = () if isinstance(content, NiftiFile) else content.references
-    return Series(accepted.number, accepted.modality, volume, digest, slices, accepted.flags)
+    if isinstance(content, NiftiFile):
+        return Series(accepted.number, accepted.modality, volume, digest, (), accepted.flags)
+    return Series(
+        accepted.number,
+        accepted.modality,
+        volume,
+        digest,
+        content.references,
+        accepted.flags,
+        content.slices[0].file.series_number,
+    )
 
 
 def _read(accepted: AcceptedSeries) -> tuple[Volume, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from medseg.config import Protocol
+from medseg.core.geometry import Geometry
 from medseg.core.instances import InstanceMap
 from medseg.core.measurements import Measurement
 from medseg.core.report import Finding, Report, RunRecord
@@ -11,6 +12,10 @@ from medseg.core.volume import IntensityUnit
 from medseg.report.figures import lesion_pictures
 from medseg.report.overview import overview
 from medseg.report.scene import Scene, scene
+from medseg.report.slices import slice_stack
+
+MEASURABLE_MM, THIN_SLICES_MM = 10.0, 5.0
+"""Longest diameter of a measurable lesion, and how far apart its slices may lie for that."""
 
 
 def build_report(
@@ -37,7 +42,9 @@ def build_report(
     of_lesions = _rows(measurements, lesions, "lesion")
     of_organs = _rows(measurements, organs, "organ")
     settings = protocol.report
-    shown = scene(study.series[protocol.main_role].volume, lesions, of_lesions, settings.window)
+    main = study.series[protocol.main_role]
+    shown = scene(main.volume, lesions, of_lesions, settings.window)
+    measurable_mm = _measurable_mm(main.volume.geometry)
     below = {row.instance for row in of_lesions if row.volume_mm3 < settings.size_limit_mm3}
     return Report(
         title=protocol.title,
@@ -51,10 +58,19 @@ def build_report(
         flags=tuple(dict.fromkeys(run.flags)),
         overview=overview(shown, below),
         size_limit_mm3=settings.size_limit_mm3,
-        method=_method(protocol, shown, below),
+        method=_method(protocol, shown, below, measurable_mm),
         language=settings.language,
         run=run,
+        slices=slice_stack(shown, organs),
+        series_number=main.pacs_number,
+        measurable_mm=measurable_mm,
     )
+
+
+def _measurable_mm(geometry: Geometry) -> float:
+    """The least longest diameter of a measurable lesion (RECIST 1.1, Eisenhauer 2009, 3.1.1)."""
+    apart_mm = geometry.spacing_mm[geometry.axial_axis]
+    return 2 * apart_mm if apart_mm > THIN_SLICES_MM else MEASURABLE_MM
 
 
 def _rows(
@@ -75,10 +91,15 @@ def _line(role: str, series: Series) -> str:
     spacing = " × ".join(f"{step:.2f}" for step in geometry.spacing_mm)
     modality = f", {series.modality}" if series.modality else ""
     unit = "arbitrary unit" if series.volume.unit is IntensityUnit.ARBITRARY else series.volume.unit
-    return f"{role}: series {series.number}{modality}, {size} voxels of {spacing} mm, {unit}"
+    number = "" if series.pacs_number is None else f" (number {series.pacs_number} in the PACS)"
+    return (
+        f"{role}: series {series.number}{number}{modality}, {size} voxels of {spacing} mm, {unit}"
+    )
 
 
-def _method(protocol: Protocol, shown: Scene, below: Collection[int]) -> tuple[str, ...]:
+def _method(
+    protocol: Protocol, shown: Scene, below: Collection[int], measurable_mm: float
+) -> tuple[str, ...]:
     """How to read the pictures and the numbers."""
     sentences = [
         "Pictures are in radiological convention: the patient's right is on the left of axial and "
@@ -91,6 +112,9 @@ def _method(protocol: Protocol, shown: Scene, below: Collection[int]) -> tuple[s
         "The longest axial diameter (RECIST 1.1) is the greatest distance inside one axial slice, "
         "drawn solid; the short axis is the greatest distance across it in the same slice, drawn "
         "dashed. The 3D diameter is the greatest distance between any two points of the lesion.",
+        f"A lesion is measurable from a longest diameter of {measurable_mm:.1f} mm: 10 mm, or "
+        "twice the distance between slices that lie more than 5 mm apart (RECIST 1.1, 3.1.1). The "
+        "limit of its own for lymph nodes, 15 mm across, is not applied.",
         "Positions are centroids in mm from the origin of the scanner's coordinates towards right "
         "(R) or left (L), anterior (A) or posterior (P), superior (S) or inferior (I); the origin "
         "is not the patient's midline.",

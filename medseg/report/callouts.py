@@ -20,10 +20,12 @@ class Target:
 
     Attributes:
         text: The number.
+        href: Where it leads.
         left, right: Its leftmost and rightmost point in units of the drawing.
     """
 
     text: str
+    href: str
     left: tuple[float, float]
     right: tuple[float, float]
 
@@ -79,4 +81,4 @@ def _callout(art: drawing.Canvas, target: Target, side: str, y: float, colour: s
         at, anchor, text_x = target.right, "start", edge + 9
     start = edge - 6 if side == "left" else edge + 6
     drawing.leader(art, ((start, y), (edge, y), at), colour)
-    drawing.write(art, target.text, (text_x, y + 4.5), anchor=anchor, bold=True)
+    drawing.link(art, target.text, (text_x, y + 4.5), anchor=anchor, href=target.href)

@@ -22,12 +22,14 @@ class Column:
         unit: The unit of its numbers, or empty.
         cells: One text for each row.
         numeric: Whether its cells are numbers, to be aligned.
+        detail: Whether paper, which is narrow, leaves it to the lesion's own lines.
     """
 
     heading: str
     unit: str
     cells: tuple[str, ...]
     numeric: bool = True
+    detail: bool = False
 
     @property
     def title(self) -> str:
@@ -39,20 +41,32 @@ class Column:
         return f"{self.cells[row]} {self.unit}".rstrip()
 
 
-def columns(rows: Sequence[Measurement]) -> tuple[Column, ...]:
-    """The columns for instances of one kind and unit; those that would be empty are left out."""
+def columns(
+    rows: Sequence[Measurement],
+    series_number: int | None = None,
+    measurable_mm: float | None = None,
+) -> tuple[Column, ...]:
+    """The columns for instances of one kind and unit; those that would be empty are left out.
+
+    Args:
+        rows: The instances.
+        series_number: The number of their series in the PACS.
+        measurable_mm: The longest axial diameter from which on a lesion is measurable; None where
+            there is no such limit.
+    """
     if not rows:
         return ()
     volumes = [row.volume_mm3 / MM3_PER_ML for row in rows]
     made = [
+        _words("Organ", [row.organ and row.organ.replace("_", " ") for row in rows]),
         _column("Volume", "mL", 3 if min(volumes) < SMALL_ML else 2, volumes),
         Column("Longest × short axis", "mm", tuple(_axes(row) for row in rows)),
-        _column("3D diameter", "mm", 1, [row.max_diameter_3d_mm for row in rows]),
+        _column("3D diameter", "mm", 1, [row.max_diameter_3d_mm for row in rows], detail=True),
         *_intensities(rows),
-        _words("Organ", [row.organ and row.organ.replace("_", " ") for row in rows]),
-        Column("Position", "mm", tuple(_place(row) for row in rows), numeric=False),
         _column("Confidence", "0–1", 2, [row.confidence for row in rows]),
-        _column("Image number", "", 0, [row.slice_instance_number for row in rows]),
+        _images(rows, series_number),
+        *_measurable(rows, measurable_mm),
+        Column("Position", "mm", tuple(_place(row) for row in rows), numeric=False, detail=True),
         _words("Remark", ["reaches the edge" if row.touches_edge else None for row in rows]),
     ]
     return tuple(column for column in made if any(column.cells))
@@ -70,20 +84,47 @@ def _intensities(rows: Sequence[Measurement]) -> tuple[Column, ...]:
     if unit == IntensityUnit.SUV:
         return (
             _column("SUVmax", "g/mL", 2, highest),
-            _column("SUVmean", "g/mL", 2, mean),
+            _column("SUVmean", "g/mL", 2, mean, detail=True),
             _column("SUVpeak", "g/mL", 2, [row.suv_peak for row in rows]),
             _column("TLG", "g", 1, [row.total_lesion_glycolysis for row in rows]),
         )
     said = "arbitrary unit" if unit == IntensityUnit.ARBITRARY else unit
     return (
         _column("Mean", said, 1, mean),
-        _column("SD", said, 1, [row.intensity_std for row in rows]),
+        _column("SD", said, 1, [row.intensity_std for row in rows], detail=True),
         _column("Maximum", said, 1, highest),
     )
 
 
-def _column(heading: str, unit: str, digits: int, values: Sequence[float | None]) -> Column:
-    return Column(heading, unit, tuple(rounded(value, digits) for value in values))
+def _images(rows: Sequence[Measurement], series_number: int | None) -> Column:
+    """Where a PACS shows the slice of the longest diameter."""
+    numbers = [rounded(row.slice_instance_number, 0) for row in rows]
+    if series_number is None:
+        return Column("Image", "", tuple(numbers))
+    both = (f"{series_number} / {number}" if number else "" for number in numbers)
+    return Column("Series / image", "", tuple(both))
+
+
+def _measurable(rows: Sequence[Measurement], limit_mm: float | None) -> list[Column]:
+    if limit_mm is None:
+        return []
+    met = (row.longest_axial_diameter_mm >= limit_mm for row in rows)
+    cells = tuple("yes" if one else "no" for one in met)
+    return [
+        Column(
+            f"Measurable, ≥\N{NO-BREAK SPACE}{limit_mm:.1f}\N{NO-BREAK SPACE}mm",
+            "",
+            cells,
+            numeric=False,
+        )
+    ]
+
+
+def _column(
+    heading: str, unit: str, digits: int, values: Sequence[float | None], *, detail: bool = False
+) -> Column:
+    cells = tuple(rounded(value, digits) for value in values)
+    return Column(heading, unit, cells, detail=detail)
 
 
 def _words(heading: str, cells: Sequence[str | None]) -> Column:

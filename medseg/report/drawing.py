@@ -19,6 +19,7 @@ Element = ElementTree.Element
 
 FONT = "Arial, Helvetica, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 TEXT = "#1a2530"
+LINK = "#0b5394"
 NOT_ACQUIRED = "#b8c7d9"
 """Bluish, so that no one takes it for a grey of the image."""
 
@@ -222,6 +223,15 @@ def write(
     """Write beside the image."""
     attributes = _text_attributes(at, anchor, size, "bold" if bold else "normal")
     ElementTree.SubElement(drawing.root, "text", {**attributes, "fill": TEXT}).text = text
+
+
+def link(drawing: Canvas, text: str, at: tuple[float, float], *, anchor: str, href: str) -> None:
+    """Write beside the image what leads to another place of the page."""
+    # Screen readers do not look inside a picture, so it is a group from now on.
+    drawing.root.set("role", "group")
+    place = ElementTree.SubElement(drawing.root, "a", {"href": href})
+    attributes = _text_attributes(at, anchor, 12.5, "bold")
+    ElementTree.SubElement(place, "text", {**attributes, "fill": LINK}).text = text
 
 
 def over_image(

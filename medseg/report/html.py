@@ -11,13 +11,20 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from medseg.core.report import COUNTING_RULES, NOT_FOR_DIAGNOSTIC_USE, Finding, Report
+from medseg.core.volume import IntensityUnit
 from medseg.formats import tables
 from medseg.report import drawing
 from medseg.report.columns import MM3_PER_ML, Column, columns, rounded
+from medseg.report.viewer import packed
 
 TEMPLATE = "report.html.j2"
 SCREEN_STYLES = ("report.css", "screen.css", "print.css")
 PAPER_STYLES = ("report.css", "print.css", "pdf.css")
+
+SCRIPT = "viewer.js"
+
+PRESETS = (("lung", -1350, 150), ("bone", -450, 1050), ("brain", 0, 80), ("liver", -10, 150))
+"""Usual windows of a CT in HU: name, and the intensities that are black and white."""
 
 PAPER_FONT = "DejaVu Sans"
 """Of every text on paper, so that the machine's other fonts change nothing."""
@@ -60,13 +67,22 @@ def render(report: Report) -> str:
     Raises:
         ValueError: A number is not finite.
     """
-    style = _style(SCREEN_STYLES)
-    data = htmlsafe_json_dumps(_data(report), allow_nan=False, ensure_ascii=False)
-    return _filled(report, style=style, svg=Markup, policy=_policy(style), data=data)
+    style, script = _inline(SCREEN_STYLES), _inline([SCRIPT])
+    names = {one.measurement.instance: one.measurement.structure for one in report.organs}
+    return _filled(
+        report,
+        style=style,
+        svg=Markup,
+        policy=_policy(style, script),
+        script=script,
+        data=_json(_data(report)),
+        slices=_json(packed(report.slices, names)),
+        presets=PRESETS if report.slices.unit == IntensityUnit.HU else (),
+    )
 
 
 def render_for_paper(report: Report) -> str:
-    """The same content as a page without what paper cannot do: policy, data and links to click.
+    """The same content as a page without what paper cannot do: viewer, sorting and data.
 
     Raises:
         ValueError: A number is not finite.
@@ -75,7 +91,7 @@ def render_for_paper(report: Report) -> str:
     def svg(picture: str) -> Markup:
         return Markup(picture.replace(drawing.FONT, PAPER_FONT))  # noqa: S704  (our own drawing)
 
-    return _filled(report, style=_style(PAPER_STYLES), svg=svg, policy="", data="")
+    return _filled(report, style=_inline(PAPER_STYLES), svg=svg, policy="", script="")
 
 
 def _filled(report: Report, **special: object) -> str:
@@ -94,32 +110,42 @@ def _filled(report: Report, **special: object) -> str:
         disclaimer=NOT_FOR_DIAGNOSTIC_USE,
         totals=_totals(counted),
         counting_rule=COUNTING_RULES.get(report.run.counting_rule, ""),
-        counted=_table(counted),
-        below=_table(below),
-        organs=_table(report.organs),
+        counted=_lesions(report, counted),
+        below=_lesions(report, below),
+        organs=Table(report.organs, columns([one.measurement for one in report.organs])),
         calibrated=any(finding.measurement.confidence is not None for finding in report.lesions),
         settings=list(_flat(report.run.settings)),
         **special,
     )
 
 
-def _style(names: Sequence[str]) -> Markup:
+def _json(values: object) -> Markup:
+    return htmlsafe_json_dumps(values, allow_nan=False, ensure_ascii=False)
+
+
+def _inline(names: Sequence[str]) -> Markup:
     """Files of this package, one after the other."""
     folder = resources.files("medseg.report")
     return Markup("".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names))  # noqa: S704
 
 
-def _policy(style: str) -> str:
-    """Content security policy: this style, pictures within the page, and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+def _policy(style: str, script: str) -> str:
+    """Content security policy: this style, this script, pictures in the page, and nothing else."""
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_source(style)}; "
+        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"
     )
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    return Table(tuple(findings), columns([finding.measurement for finding in findings]))
+def _source(text: str) -> str:
+    """A text inside the page as a policy names it."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return f"'sha256-{digest}'"
+
+
+def _lesions(report: Report, findings: Sequence[Finding]) -> Table:
+    rows = [finding.measurement for finding in findings]
+    return Table(tuple(findings), columns(rows, report.series_number, report.measurable_mm))
 
 
 def _totals(counted: Sequence[Finding]) -> list[Total]:

@@ -94,7 +94,7 @@ def _picture(
         points = art.units(np.concatenate(shapes))
         left, right = points[np.argmin(points[:, 0])], points[np.argmax(points[:, 0])]
         ends = ((float(left[0]), float(left[1])), (float(right[0]), float(right[1])))
-        targets.append(callouts.Target(str(label), *ends))
+        targets.append(callouts.Target(str(label), f"#lesion-{label}", *ends))
     numbered = callouts.callouts(art, targets, drawing.ink(projection.scale))
     drawing.letters(art, drawing.ink(projection.scale))
     drawing.scale_bar(art, art.top + art.height + 13)

@@ -145,7 +145,9 @@ def protocol(size_limit_mm3: float = 0) -> Protocol:
 
 def study(volume: Volume) -> Study:
     """A study of one PET."""
-    return Study({"pet": Series(3, "PT", volume, "ab" * 32)}, {"pet": "The only PET."})
+    return Study(
+        {"pet": Series(3, "PT", volume, "ab" * 32, pacs_number=42)}, {"pet": "The only PET."}
+    )
 
 
 def record(flags: tuple[QualityFlag, ...] = (), title: str = "Lesions on PET") -> RunRecord:

@@ -111,7 +111,10 @@ def test_the_study_key_depends_on_the_images_alone() -> None:
 
 def test_the_series_is_described_without_what_could_name_a_patient() -> None:
     (line,) = built().series
-    assert line == "pet: series 3, PT, 40 × 52 × 36 voxels of 3.72 × 3.17 × 4.13 mm, SUV"
+    assert line == (
+        "pet: series 3 (number 42 in the PACS), PT, "
+        "40 × 52 × 36 voxels of 3.72 × 3.17 × 4.13 mm, SUV"
+    )
 
 
 def test_organs_become_findings_without_pictures() -> None:

@@ -29,6 +29,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+DETAILS = {"3D diameter (mm)", "SUVmean (g/mL)", "Position (mm)", "Remark"}
+"""Columns that the table leaves out on paper, and one whose words may stand on two lines."""
+
+
 def said_by(name: str, path: Path, *options: str) -> str:
     command = [program(name, "poppler-utils"), *options, str(path)]
     if name == "pdftotext":
@@ -97,8 +101,12 @@ def test_it_says_what_the_page_says(made: Path) -> None:
     said = text_of(made)
     page = Page(render_for_paper(report()))
     for table in ("lesion-table", "below-table"):
+        # What is too wide for paper stands with the lesion's pictures.
+        kept = [n for n, name in enumerate(page.cells[table][0]) if name not in DETAILS]
         for line in page.cells[table][1:]:
-            assert " ".join(" ".join(line).split()) in said
+            assert " ".join(line[n] for n in kept).strip() in said
+        for row in report().lesions:
+            assert f"SUVmean {row.measurement.intensity_mean:.2f} g/mL" in said
     assert "Something is doubtful." in said
     assert "Counting rule cc26-peaks" in said
     pages = int(re.search(r"Pages: +(\d+)", said_by("pdfinfo", made))[1])  # type: ignore[index]
