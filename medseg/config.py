@@ -136,6 +136,10 @@ class SegmentSettings(Settings):
     """Two peaks of the prediction in one component are two instances only if the saddle between
     them lies at least this much below the lower one."""
 
+    organ_part_share: float = Field(default=0.2, gt=0, le=1)
+    """A part of an organ that is smaller than this share of the organ's largest part is another
+    thing that looks alike, and is left out."""
+
 
 class MeasureSettings(Settings):
     """What is measured beyond the fixed columns."""

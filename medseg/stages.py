@@ -170,7 +170,8 @@ def measure(work: Path, protocol: Protocol) -> None:
                 main.slices,
             )
         ]
-        handover.write_flags(work / run_folder.STAGES / "measure-flags.json", doubts(rows))
+        flags = doubts(rows, config.load_structures())
+        handover.write_flags(work / run_folder.STAGES / "measure-flags.json", flags)
         tables.write_csv(work / run_folder.TABLE_CSV, rows)
         tables.write_json(work / run_folder.TABLE_JSON, rows)
         tables.write_parquet(work / run_folder.TABLE_PARQUET, rows)

@@ -1,7 +1,7 @@
 """What a model may return, and what one must offer to be used by `segment`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -75,6 +75,17 @@ class VoxelPrediction:
         for array in (self.probabilities, self.centre_heatmap, self.offsets_mm):
             if array is not None and array.dtype != np.float32:
                 raise ValueError(f"{array.dtype} where float32 is needed")
+
+    def of(self, names: Collection[str]) -> "VoxelPrediction | None":
+        """What it says of these structures alone, in its own order; None where it knows none."""
+        kept = [n for n, name in enumerate(self.structures) if name in names]
+        if not kept:
+            return None
+        return replace(
+            self,
+            probabilities=self.probabilities[kept],
+            structures=tuple(self.structures[n] for n in kept),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,12 +33,14 @@ class Structure:
         kind: Lesion or organ.
         code: What it is; of paired organs without the side.
         laterality: The side that it is on by its nature; `none` where it is on both or on neither.
+        usual_ml: Volumes of a whole one from and to which nobody need wonder; None where not known.
     """
 
     title: str
     kind: Kind
     code: Code
     laterality: Laterality = "none"
+    usual_ml: tuple[float, float] | None = None
 
 
 def mirrored(name: str, structures: Mapping[str, Structure]) -> str:

@@ -1,20 +1,23 @@
-"""From the volumes of a study to its instances: prepare, predict, clean, separate, restore."""
+"""From the volumes of a study to its instances: prepare, predict, separate, restore, assign."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from medseg.config import SegmentSettings
+from medseg.core.geometry import Geometry
 from medseg.core.instances import Delineation, Instance, InstanceMap, tracking_uid
 from medseg.core.prediction import Progress, VoxelModel, VoxelPrediction, silent
 from medseg.core.study import QualityFlag
 from medseg.core.volume import Volume
 from medseg.errors import ModelError
+from medseg.segment.assign import assign
 from medseg.segment.clean import fill_cores
+from medseg.segment.organs import organs_on
 from medseg.segment.prepare import axial_coverage, prepare
 from medseg.segment.proposals import adopt
 from medseg.segment.restore import restore
-from medseg.segment.separate import separate
+from medseg.segment.separate import Separated, separate
 
 COARSE_FROM = 2.0
 """Ratio of the model's spacing to the acquired one from which a reader is told."""
@@ -41,47 +44,87 @@ def delineate(
         progress: Told of the stages `prepare`, `predict`, `separate` and `restore`.
 
     Returns:
-        The lesions, numbered as `restore` says. The map of organs is empty: lesions are the only
-        structures that are separated so far.
+        The lesions, numbered as `restore` says, each with the organ that it lies in; and the
+        organs, label n for the n-th organ of the model.
 
     Raises:
         ValueError: A role of the model has no volume.
         GeometryMismatchError: The volumes do not lie in the same place.
-        ModelError: The model predicts something else than lesions, or too many of them.
+        ModelError: The model proposes something else than lesions one by one, or predicts too many
+            of them.
     """
     progress("prepare", 0)
     study = prepare(volumes, model.roles, model.spacing_mm)
     grid = study.geometry
+    acquired = volumes[model.roles[0]].geometry
     progress("prepare", 1)
     prediction = model.predict(study, progress)
     del study
     progress("separate", 0)
+    organs = InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ())
+    flags: tuple[QualityFlag, ...] = ()
+    separated: Separated | None
     if isinstance(prediction, VoxelPrediction):
-        separated = separate(fill_cores(prediction, settings), settings)
+        organs, flags = _organs(prediction, acquired, settings, identity)
+        lesions = prediction.of(list(filter(is_lesion, prediction.structures)))
+        separated = separate(fill_cores(lesions, settings), settings) if lesions else None
+        del lesions
     else:
         separated = adopt(prediction, grid, settings)
+        _check_lesions(separated.structures)
     del prediction
     progress("separate", 1)
-    unknown = sorted({name for name in separated.structures if not is_lesion(name)})
-    if unknown:
-        raise ModelError(
-            f"The model predicts {', '.join(unknown)}, and only lesions can be separated, so "
-            "nothing was delineated.",
-            "Choose a model of lesions in the protocol.",
-        )
     progress("restore", 0)
-    acquired = volumes[model.roles[0]].geometry
+    found = InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ())
+    if separated is not None:
+        found, doubts = _lesions(separated, acquired, identity)
+        flags = (*flags, *doubts)
+    progress("restore", 1)
+    return Delineation(
+        organs=organs,
+        lesions=assign(found, organs),
+        flags=(*_doubts(volumes, model), *flags),
+    )
+
+
+def _organs(
+    prediction: VoxelPrediction, acquired: Geometry, settings: SegmentSettings, identity: str
+) -> tuple[InstanceMap, tuple[QualityFlag, ...]]:
+    """The organs that a prediction knows, and the doubts about them."""
+    known = prediction.of([name for name in prediction.structures if not is_lesion(name)])
+    if known is None:
+        return InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ()), ()
+    labels, flags = organs_on(known, acquired, settings)
+    rows = tuple(
+        Instance(
+            label, "organ", known.structures[label - 1], tracking_uid(identity, "organ", label)
+        )
+        for label in np.unique(labels[labels > 0]).tolist()
+    )
+    return InstanceMap(labels, acquired, rows), flags
+
+
+def _lesions(
+    separated: Separated, acquired: Geometry, identity: str
+) -> tuple[InstanceMap, tuple[QualityFlag, ...]]:
+    """Separated lesions on the acquired grid, and the doubts about them."""
     labels, structures, flags = restore(separated, acquired)
-    lesions = tuple(
+    rows = tuple(
         Instance(n, "lesion", structure, tracking_uid(identity, "lesion", n))
         for n, structure in enumerate(structures, start=1)
     )
-    progress("restore", 1)
-    return Delineation(
-        organs=InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ()),
-        lesions=InstanceMap(labels, acquired, lesions),
-        flags=(*_doubts(volumes, model), *flags),
-    )
+    return InstanceMap(labels, acquired, rows), flags
+
+
+def _check_lesions(structures: tuple[str, ...]) -> None:
+    """Refuse proposals of organs: an organ is one thing, told from others voxel by voxel."""
+    unknown = sorted({name for name in structures if not is_lesion(name)})
+    if unknown:
+        raise ModelError(
+            f"The model proposes {', '.join(unknown)} one by one, and only lesions can be "
+            "separated so, so nothing was delineated.",
+            "Choose a model that proposes lesions, or one that predicts organs voxel by voxel.",
+        )
 
 
 def is_lesion(structure: str) -> bool:
@@ -100,7 +143,7 @@ def _doubts(volumes: Mapping[str, Volume], model: VoxelModel) -> tuple[QualityFl
             QualityFlag(
                 "coarse-model-grid",
                 f"The model works on voxels of {sizes[0]} mm, the series has {sizes[1]} mm: "
-                "outlines are interpolated, and lesions smaller than the model's voxels may be "
+                "outlines are interpolated, and what is smaller than the model's voxels may be "
                 "missed.",
             )
         )

@@ -8,9 +8,10 @@ import pytest
 from medseg.core.geometry import Geometry
 from medseg.core.instances import tracking_uid
 from medseg.core.prediction import ModelInput, Progress, Proposal, VoxelPrediction, silent
+from medseg.core.volume import Volume
 from medseg.errors import ModelError
 from medseg.segment.delineate import delineate, is_lesion
-from tests.unit.segment.bodies import SETTINGS, Threshold, ball, picture
+from tests.unit.segment.bodies import SETTINGS, Ellipsoid, Threshold, ball, picture
 
 GRID = Geometry(
     (30, 26, 22),
@@ -102,16 +103,90 @@ def test_a_model_that_proposes_goes_the_same_way():
     assert volume == pytest.approx(5 * 7 * 6 * 27, rel=0.1)
 
 
-def test_a_model_of_organs_is_refused():
+@dataclass(frozen=True)
+class Torso(Threshold):
+    """A model of kidneys, a liver and lesions that knows where each is."""
+
+    names: tuple[str, ...] = ("kidney_left", "lesion", "liver", "kidney_right")
+
+    def predict(self, study: ModelInput, progress: Progress = silent) -> VoxelPrediction:
+        progress("predict", 1)
+        near = [picture(study.geometry, [body]).data for body in ANATOMY]
+        return VoxelPrediction(
+            np.stack([near[ORDER.index(name)] for name in self.names]), self.names, study.geometry
+        )
+
+
+ORDER = ("kidney_left", "lesion", "liver", "kidney_right")
+ANATOMY = (
+    ball(tuple(MIDDLE + np.array((-24, -5, -4))), 10),
+    ball(tuple(MIDDLE + np.array((22, 6, 12))), 5),
+    Ellipsoid(tuple(MIDDLE + np.array((16, 8, 12))), (18, 12, 14)),
+    ball(tuple(MIDDLE + np.array((24, -14, -12))), 9),
+)
+
+
+def stored_otherwise(volume: Volume, order: tuple[int, int, int], flip: tuple[bool, ...]) -> Volume:
+    """The same picture of the same patient with its axes permuted and reversed."""
+    affine = volume.geometry.affine[:, [*order, 3]].copy()
+    data = volume.data.transpose(order)
+    for axis, reverse in enumerate(flip):
+        if reverse:
+            data = np.flip(data, axis)
+            affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
+            affine[:3, axis] *= -1
+    return Volume(np.ascontiguousarray(data), Geometry(data.shape, affine), volume.unit)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flip", [(False, False, False), (True, False, False), (False, True, True)])
+def test_each_organ_is_one_instance_on_its_side_however_the_grid_is_stored(order, flip):
+    volume = stored_otherwise(picture(GRID, list(ANATOMY)), order, flip)
+    found = delineate({"pet": volume}, Torso((3.0, 3.0, 3.0)), SETTINGS, identity="x")
+    rows = [(row.label, row.kind, row.structure) for row in found.organs.instances]
+    assert rows == [
+        (1, "organ", "kidney_left"),
+        (2, "organ", "liver"),
+        (3, "organ", "kidney_right"),
+    ]
+    for label, body in ((1, ANATOMY[0]), (2, ANATOMY[2]), (3, ANATOMY[3])):
+        places = np.argwhere(found.organs.labels == label)
+        centre = volume.geometry.to_world(places.mean(axis=0))
+        np.testing.assert_allclose(centre, body.centre, atol=1.5)
+        volume_mm3 = len(places) * volume.geometry.voxel_volume_mm3
+        assert volume_mm3 == pytest.approx(body.volume_mm3, rel=0.12)
+    (lesion,) = found.lesions.instances
+    assert lesion.organ == "liver"
+    assert found.organs.instances[0].tracking_uid == tracking_uid("x", "organ", 1)
+    assert found.flags == ()
+
+
+def test_organs_alone_leave_no_lesion_and_what_is_not_there_is_told():
+    far = Torso((3.0, 3.0, 3.0), names=("kidney_left", "kidney_right"))
+    half = picture(GRID, list(ANATOMY))
+    grid = GRID.crop((slice(16, 30), slice(0, 26), slice(0, 22)))
+    found = delineate(
+        {"pet": Volume(half.data[16:].copy(), grid, half.unit)}, far, SETTINGS, identity="x"
+    )
+    assert found.lesions.instances == ()
+    assert [row.structure for row in found.organs.instances] == ["kidney_left"]
+    assert [flag.code for flag in found.flags] == ["organ-not-found"]
+    assert "kidney right" in found.flags[0].message
+
+
+def test_an_organ_that_is_proposed_one_by_one_is_refused():
     @dataclass(frozen=True)
-    class Liver(Threshold):
-        def predict(self, study: ModelInput, progress: Progress = silent) -> VoxelPrediction:
+    class Proposer(Threshold):
+        def predict(  # type: ignore[override]
+            self, study: ModelInput, progress: Progress = silent
+        ) -> tuple[Proposal, ...]:
             progress("predict", 1)
-            return VoxelPrediction(study.data[:1], ("liver",), study.geometry)
+            box = (slice(3, 5), slice(3, 6), slice(2, 5))
+            return (Proposal(0.8, "liver", box, np.ones((2, 3, 3), bool), study.geometry),)
 
     with pytest.raises(ModelError, match="liver"):
         delineate(
-            {"pet": picture(GRID, list(BODIES))}, Liver((3.0, 3.0, 3.0)), SETTINGS, identity="x"
+            {"pet": picture(GRID, list(BODIES))}, Proposer((3.0, 3.0, 3.0)), SETTINGS, identity="x"
         )
 
 
