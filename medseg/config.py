@@ -154,6 +154,11 @@ class ReportSettings(Settings):
     language: str = Field(default="en", pattern="^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8})*$")
     """Language attribute of the page, by BCP 47."""
 
+    pseudonymised: bool = True
+    """Whether the report names patient and study by their pseudonyms alone. False adds what the
+    source states of them (name, number, birth date, sex, study) to `report.html` and `report.pdf`,
+    and to nothing else."""
+
     size_limit_mm3: float = Field(default=0, ge=0)
     """Lesions below it are listed apart and not counted; nothing is deleted."""
 

@@ -12,7 +12,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from medseg import config, run_folder
 from medseg.config import ModelCard, Protocol
 from medseg.core.prediction import Progress, silent
 from medseg.core.report import RunRecord
+from medseg.core.study import QualityFlag
 from medseg.errors import SettingsError
 from medseg.formats import handover, nifti, tables
 from medseg.site_secret import load_site_secret
@@ -187,7 +188,9 @@ def report(work: Path, protocol: Protocol) -> None:
         stages = work / run_folder.STAGES
         study = handover.read_study(stages)
         fault = pdf.missing()
-        handover.write_flags(stages / "report-flags.json", (fault,) if fault else ())
+        named, unnamed = _identification(stages, protocol)
+        flags = tuple(flag for flag in (unnamed, fault) if flag is not None)
+        handover.write_flags(stages / "report-flags.json", flags)
         record = _record(work, protocol)
         page = build_report(
             protocol,
@@ -197,10 +200,28 @@ def report(work: Path, protocol: Protocol) -> None:
             tables.read_json(work / run_folder.TABLE_JSON),
             record,
         )
+        page = replace(page, identification=named)
         (work / run_folder.REPORT_HTML).write_text(render(page), encoding="utf-8")
         if fault is None:
             (work / run_folder.REPORT_PDF).write_bytes(pdf.render_pdf(page))
     _write_json(work / run_folder.RUN_RECORD, asdict(_record(work, protocol)))
+
+
+def _identification(
+    stages: Path, protocol: Protocol
+) -> tuple[tuple[tuple[str, str], ...], QualityFlag | None]:
+    """What names the patient on a report that is asked to; a flag where the source does not say."""
+    from medseg.formats.dicom_identification import identification
+    from medseg.formats.dicom_source import read_source
+
+    if protocol.report.pseudonymised:
+        return (), None
+    source = read_source(stages, protocol.main_role)
+    named = () if source is None else identification(source)
+    if named:
+        return named, None
+    message = "The report was asked to name the patient, and the source states no patient."
+    return (), QualityFlag("patient-not-named", message)
 
 
 def export(work: Path, protocol: Protocol) -> None:
@@ -281,7 +302,9 @@ def _export_objects(work: Path, protocol: Protocol, source: "DicomSource") -> No
         rtstruct.write_structures(work / run_folder.DICOM_STRUCTURES, (lesions, organs), run)
     if (work / run_folder.REPORT_PDF).exists():
         pdf = (work / run_folder.REPORT_PDF).read_bytes()
-        dicom_pdf.write_pdf(work / run_folder.DICOM_REPORT, pdf, run)
+        names_patient = not protocol.report.pseudonymised
+        path = work / run_folder.DICOM_REPORT
+        dicom_pdf.write_pdf(path, pdf, run, names_patient=names_patient)
 
 
 @contextmanager

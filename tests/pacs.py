@@ -154,7 +154,7 @@ def write_objects(one: Exported) -> None:
         one.objects / "measurements.dcm", one.lesion_rows, one.lesions.geometry, uid, one.run
     )
     rtstruct.write_structures(one.objects / "structures.dcm", (one.lesions, one.organs), one.run)
-    dicom_pdf.write_pdf(one.objects / "report.dcm", PDF, one.run)
+    dicom_pdf.write_pdf(one.objects / "report.dcm", PDF, one.run, names_patient=False)
 
 
 def written_again(one: Exported, folder: Path) -> Exported:

@@ -139,6 +139,8 @@ class Report:
         slices: What the page's viewer shows.
         series_number: The number of the main series in the PACS; None where it states none.
         measurable_mm: The longest axial diameter from which on a lesion is measurable.
+        identification: Who the patient is and which study this, each with its heading; empty where
+            the report is pseudonymised.
     """
 
     title: str
@@ -155,3 +157,4 @@ class Report:
     slices: SliceStack
     series_number: int | None
     measurable_mm: float
+    identification: tuple[tuple[str, str], ...] = field(default=(), repr=False)

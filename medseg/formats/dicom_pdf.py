@@ -22,13 +22,20 @@ REPORT = ObjectKind("report", EncapsulatedPDFStorage, "DOC", 9005, "medseg repor
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 
 
-def write_pdf(path: Path, pdf: bytes, run: ObjectRun) -> None:
-    """Write a PDF as a DICOM object, unverified. It names no patient: the object does."""
+def write_pdf(path: Path, pdf: bytes, run: ObjectRun, *, names_patient: bool) -> None:
+    """Write a PDF as a DICOM object, unverified.
+
+    Args:
+        path: The file.
+        pdf: Its document.
+        run: The run that made it.
+        names_patient: Whether the document itself does; the object always does.
+    """
     made = new_object(run, REPORT, hashlib.sha256(pdf).hexdigest())
     made.ConversionType = "WSD"
     made.ContentDate, made.ContentTime = source_moment(run.source)
     made.AcquisitionDateTime = ""
-    made.BurnedInAnnotation = "NO"
+    made.BurnedInAnnotation = "YES" if names_patient else "NO"
     made.RecognizableVisualFeatures = "NO"
     made.DocumentTitle = f"medseg report. {NOT_FOR_DIAGNOSTIC_USE}"
     made.VerificationFlag = "UNVERIFIED"

@@ -265,6 +265,7 @@ def hostile_report() -> Report:
         title=HOSTILE,
         language='en"><script>alert(1)</script>',
         series=(HOSTILE,),
+        identification=((HOSTILE, HOSTILE),),
         flags=(QualityFlag(HOSTILE, HOSTILE),),
         method=(HOSTILE,),
         lesions=tuple(
@@ -281,7 +282,7 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
     assert len(parsed.tags("script")) == 3
     assert not parsed.tags("img")
     assert not [name for _, found in parsed.elements for name in found if name.startswith("on")]
-    assert "".join(parsed.text).count(HOSTILE) >= 7
+    assert "".join(parsed.text).count(HOSTILE) >= 9
     lesions = data_of(text)["lesions"]
     assert isinstance(lesions, list)
     assert lesions[0]["organ"] == HOSTILE
