@@ -7,6 +7,7 @@ its checksum is verified; one that was damaged or cut is refused, never filled u
 import gzip
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,10 +90,23 @@ def files_of(path: Path) -> tuple[Path, ...]:
     return (path, *(other for other in _voxel_halves(path) if other.is_file() and other != path))
 
 
+def header_half(path: Path) -> Path | None:
+    """The header beside the `.img` of a pair; None where the file is no `.img` or has none."""
+    if not re.search(r"[.]img([.]gz)?$", path.name, re.IGNORECASE):
+        return None
+    return next((other for other in _halves(path, "img", "hdr") if other.is_file()), None)
+
+
 def _voxel_halves(path: Path) -> tuple[Path, ...]:
     """Where the voxels of a pair may lie."""
-    stem = path.name.removesuffix(".gz").removesuffix(".hdr")
-    return tuple(path.parent / name for name in (f"{stem}.img", f"{stem}.img.gz"))
+    return _halves(path, "hdr", "img")
+
+
+def _halves(path: Path, this: str, other: str) -> tuple[Path, ...]:
+    """Names that the other half of a pair may have: packed or not, in small or capital letters."""
+    stem = re.sub(rf"[.]{this}([.]gz)?$", "", path.name, flags=re.IGNORECASE)
+    endings = (f".{other}", f".{other}.gz", f".{other}".upper(), f".{other}.gz".upper())
+    return tuple(path.with_name(stem + ending) for ending in endings)
 
 
 def read(path: Path) -> Volume:

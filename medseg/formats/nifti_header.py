@@ -142,6 +142,13 @@ def _order(block: bytes) -> tuple[int, Literal["<", ">"]] | None:
 def _fields(block: bytes) -> Nifti1Header:
     """The header's fields, in the byte order in which its own size makes sense."""
     found = _order(block)
+    sizes = [struct.pack(f"{order}i", 348) for order in ENDIANNESS]
+    if found is None and len(block) >= 348 and block[:4] in sizes:
+        raise MissingGeometryError(
+            "The file has the header of an Analyze image or of a NIfTI image that lost its mark, "
+            "and left and right cannot be told apart in it.",
+            "Convert the image to NIfTI with the program that made it, or give the DICOM files.",
+        )
     if found is None:
         raise NotAnImageError(
             "The file is not a NIfTI image: it does not begin with the header of one.",

@@ -14,6 +14,10 @@ LEAST_VOXELS = 3
 EXTENT_MM = (5.0, 4000.0)
 """The longest side of a volume of a person: a spacing in metres or in micrometres lies outside."""
 
+FARTHEST_MM = 1e7
+"""Ten kilometres from the origin; beyond it float32, in which NIfTI states a position, has steps of
+more than a millimetre."""
+
 MAX_SHEAR_DEGREES = 0.5
 """A smaller one is kept exactly: resampling makes such noise."""
 
@@ -51,7 +55,7 @@ def check_grid(geometry: Geometry) -> tuple[QualityFlag, ...]:
 
     Raises:
         UnsupportedImageError: Fewer than three voxels along an axis.
-        ImplausibleGeometryError: A volume far smaller or larger than a person.
+        ImplausibleGeometryError: A volume far smaller or larger than a person, or lost in space.
     """
     if min(geometry.shape) < LEAST_VOXELS:
         raise UnsupportedImageError(
@@ -66,6 +70,12 @@ def check_grid(geometry: Geometry) -> tuple[QualityFlag, ...]:
             f"The image is said to be {longest:.3g} mm long, so its spacing is wrong or in "
             "another unit than it says.",
             "Export the image again with its spacing in millimetres.",
+        )
+    if np.abs(geometry.affine[:3, 3]).max() > FARTHEST_MM:
+        raise ImplausibleGeometryError(
+            "The image is said to lie so far from its origin that positions in it cannot be told "
+            "apart.",
+            "Export the image again with its position in millimetres.",
         )
     ratio = float(spacing.max() / spacing.min())
     if ratio < THICK_SLICES:
