@@ -42,22 +42,23 @@ from medseg.formats.dicom_values import (
     quiet,
     text,
     texts,
+    value,
 )
 
 VOLUME_KINDS = {
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    MRImageStorage,
-    EnhancedMRImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-    PositronEmissionTomographyImageStorage,
-    EnhancedPETImageStorage,
-    LegacyConvertedEnhancedPETImageStorage,
+    CTImageStorage: "CT",
+    EnhancedCTImageStorage: "CT",
+    LegacyConvertedEnhancedCTImageStorage: "CT",
+    MRImageStorage: "MR",
+    EnhancedMRImageStorage: "MR",
+    LegacyConvertedEnhancedMRImageStorage: "MR",
+    PositronEmissionTomographyImageStorage: "PT",
+    EnhancedPETImageStorage: "PT",
+    LegacyConvertedEnhancedPETImageStorage: "PT",
 }
-"""Storage classes whose objects are slices of a CT, MR or PET volume."""
+"""Storage classes whose objects are slices of a volume, and its modality."""
 
-VOLUME_MODALITIES = {"CT", "MR", "PT"}
+VOLUME_MODALITIES = set(VOLUME_KINDS.values())
 
 MODALITIES = {
     *VOLUME_MODALITIES, "AR", "AU", "BI", "BMD", "CR", "CTPROTOCOL", "DG", "DOC", "DX", "ECG",
@@ -143,8 +144,9 @@ class DicomFile:
 
     @property
     def is_lost_slice(self) -> bool:
-        """Whether it is a slice that was cut before it said of which series."""
-        return self.is_volume and not self.has_pixels and not self.series[0]
+        """Whether it is, or may be, a slice that was cut before it said of which series."""
+        may_be = self.is_volume or self.is_unknown
+        return may_be and not self.has_pixels and not self.series[0]
 
 
 def read_file(path: Path) -> DicomFile | None:
@@ -159,6 +161,8 @@ def read_file(path: Path) -> DicomFile | None:
     try:
         with path.open("rb") as file, quiet():
             start = file.read(1024)
+            if _is_packed(start):
+                raise _unreadable()
             if not _looks_like_dicom(start):
                 return None
             dataset = open_dataset(file)
@@ -213,16 +217,30 @@ def group(files: Iterable[DicomFile]) -> tuple[tuple[DicomFile, ...], ...]:
 
 def _unreadable() -> UnreadableFileError:
     return UnreadableFileError(
-        "A DICOM file is damaged or cannot be opened, so a slice could be missing.", SEND_AGAIN
+        "A DICOM file is damaged, packed or cannot be opened, so a slice could be missing.",
+        SEND_AGAIN,
     )
+
+
+def _is_packed(start: bytes) -> bool:
+    """Whether this is the beginning of a DICOM file inside gzip."""
+    if start[:2] != b"\x1f\x8b":
+        return False
+    try:
+        return _is_marked(zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(start, 1024))
+    except zlib.error:
+        return False
 
 
 def _is_marked(start: bytes) -> bool:
     """Whether the preamble ends as it must, or the mark is damaged and the rest speaks for itself.
 
     Then what follows it begins so, or there are UIDs of DICOM's own between bytes that are no text.
+    Zeros alone are a file that was cut in its preamble, or wiped.
     """
     if start[128:132] == b"DICM" or start[132:136] == b"\x02\0\0\0":
+        return True
+    if start and not any(start[:128]) and (not any(start) or b"DICM".startswith(start[128:])):
         return True
     return UID_ROOT in start and b"\0" in start and start[:4] not in NIFTI_SIZES
 
@@ -258,12 +276,12 @@ def _check_inflated_size(file: BinaryIO) -> None:
 
 def _parsed(path: Path, dataset: FileDataset, place: Place | None) -> DicomFile:
     kind = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
-    modality = text(dataset, "Modality").upper()
+    modality = text(dataset, "Modality").upper() or VOLUME_KINDS.get(UID(kind), "")
     if modality not in MODALITIES:
         modality = ""
     is_volume = kind in VOLUME_KINDS or (not kind and modality in VOLUME_MODALITIES)
     frames, pet, encoding = (
-        _slices(dataset, place) if is_volume and place is not None else ((), None, None)
+        _slices(dataset, place, modality) if is_volume and place is not None else ((), None, None)
     )
     return DicomFile(
         path=path,
@@ -282,7 +300,7 @@ def _parsed(path: Path, dataset: FileDataset, place: Place | None) -> DicomFile:
         columns=encoding.columns if encoding else 0,
         is_colour=text(dataset, "PhotometricInterpretation").upper()
         not in ("MONOCHROME1", "MONOCHROME2"),
-        has_modality_lut="ModalityLUTSequence" in dataset,
+        has_modality_lut=value(dataset, "ModalityLUTSequence") not in (None, []),
         is_burned_in=texts(dataset, "BurnedInAnnotation") == ("YES",),
         pet=pet,
         encoding=encoding,
@@ -307,13 +325,13 @@ def _kind_name(kind: str, modality: str) -> str:
 
 
 def _slices(
-    dataset: FileDataset, place: Place
+    dataset: FileDataset, place: Place, modality: str
 ) -> tuple[tuple[Frame, ...], PetTags | None, Encoding | None]:
     """Frames, PET tags and encoding; none of them where one of their values is damaged."""
     try:
         encoding = encoding_of(dataset, place)
         frames = frames_of(dataset) if min(encoding.rows, encoding.columns) > 0 else ()
-        pet = pet_tags(dataset) if text(dataset, "Modality").upper() == "PT" else None
+        pet = pet_tags(dataset) if modality == "PT" else None
     except MalformedValueError:
         return (), None, None
     return frames, pet, encoding

@@ -103,7 +103,9 @@ def find_pixels(file: BinaryIO, dataset: FileDataset) -> Place | None:
     if len(start) < 8 or number(0, 2) != 0x7FE0 or number(2, 4) not in KEYWORDS:
         return None
     keyword = KEYWORDS[number(2, 4)]
-    if is_implicit or not start[4:6].isalpha():
+    # Files that claim to be implicit and are not occur; read as a length, such bytes would be odd.
+    is_explicit = start[4:6] in LONG_FORM and start[6:8] == b"\0\0"
+    if (is_implicit and not is_explicit) or not start[4:6].isalpha():
         return Place(keyword, "", begin + 8, number(4, 8))
     if start[4:6] not in LONG_FORM:
         raise MalformedValueError

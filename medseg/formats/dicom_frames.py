@@ -65,7 +65,7 @@ def frames_of(dataset: Dataset) -> tuple[Frame, ...]:
     per_frame = items(dataset, PER_FRAME)
     if not 1 <= count <= MAX_FRAMES or len(per_frame) not in (0, count):
         raise MalformedValueError
-    if count == 1 and not per_frame and SHARED not in dataset:
+    if count == 1 and not per_frame and not items(dataset, SHARED):
         return (_frame(0, dataset, dataset, dataset, dataset),)
     shared = next(iter(items(dataset, SHARED)), Dataset())
     groups = per_frame or tuple(Dataset() for _ in range(count))

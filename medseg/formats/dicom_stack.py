@@ -49,6 +49,10 @@ SAME_PLACE_MM = 0.01
 COSINE_TOLERANCE = 1e-3
 """Rounding of direction cosines in files; 0.06 degrees."""
 
+SAME_SHARE = 1e-4
+SAME_CONTRAST = 0.01
+"""Echo times that a scanner states per slice differ by rounding; two echoes by a tenth and more."""
+
 HOUNSFIELD_TYPES = ("", "HU", "HU_MOD")
 ONE_PART = "Give a folder with the files of one part only, or ask the archive to split the series."
 
@@ -163,7 +167,10 @@ def _check_alike(slices: Sequence[Slice]) -> None:
         ),
         ("image type", lambda s: s.frame.image_type != first.frame.image_type),
         ("unit", lambda s: s.frame.rescale_type != first.frame.rescale_type),
-        ("echo time or diffusion weighting", lambda s: s.frame.contrast != first.frame.contrast),
+        (
+            "echo time or diffusion weighting",
+            lambda s: not _near(s.frame.contrast, first.frame.contrast, SAME_CONTRAST),
+        ),
         ("time point", lambda s: s.frame.time_point != first.frame.time_point),
     ):
         if any(differs(one) for one in slices):
@@ -173,10 +180,12 @@ def _check_alike(slices: Sequence[Slice]) -> None:
             )
 
 
-def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
-    if one is None or other is None:
+def _near(
+    one: tuple[float, ...] | None, other: tuple[float, ...] | None, share: float = SAME_SHARE
+) -> bool:
+    if one is None or other is None or len(one) != len(other):
         return one is other
-    return bool(np.allclose(one, other, rtol=1e-4, atol=COSINE_TOLERANCE / 2))
+    return bool(np.allclose(one, other, rtol=share, atol=COSINE_TOLERANCE / 2))
 
 
 def _grid(

@@ -283,25 +283,23 @@ def _private_stamp(
     dataset: Dataset, group: int, creator: str, element: int, local: str
 ) -> datetime | None:
     """A vendor's date-time, found through the private creator's block."""
-    found = _private(dataset, group, creator, element)
-    return _stamp(
-        found.decode("ascii", "ignore") if isinstance(found, bytes) else str(found), local
-    )
+    return _stamp(_private(dataset, group, creator, element), local)
 
 
 def _private_number(dataset: Dataset, element: int) -> float | None:
     """A positive number of Philips' PET group."""
-    found = _private(dataset, 0x7053, "Philips PET Private Group", element)
     try:
-        parsed = float(found.decode() if isinstance(found, bytes) else str(found))
+        parsed = float(_private(dataset, 0x7053, "Philips PET Private Group", element))
     except ValueError:
         return None
     return parsed if 0 < parsed < float("inf") else None
 
 
-def _private(dataset: Dataset, group: int, creator: str, element: int) -> object:
+def _private(dataset: Dataset, group: int, creator: str, element: int) -> str:
+    """A private value as text without padding, its representation known or not; else empty."""
     try:
-        block = dataset.private_block(group, creator)
-        return block[element].value
+        found = dataset.private_block(group, creator)[element].value
     except KeyError:
         return ""
+    words = found.decode("ascii", "ignore") if isinstance(found, bytes) else str(found)
+    return words.strip(" \0")

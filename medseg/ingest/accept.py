@@ -66,7 +66,7 @@ def accept(found: FoundSeries) -> AcceptedSeries:
         unit, geometry = IntensityUnit.ARBITRARY, header.geometry
         return AcceptedSeries(found.number, None, geometry, unit, flags, NiftiFile(content, header))
     stack = dicom_stack.stack(content)
-    flags = (*stack.flags, *check_grid(stack.geometry))
+    flags = (*found.flags, *stack.flags, *check_grid(stack.geometry))
     check_claim(_float_bytes(stack.geometry), found.stored_bytes)
     return AcceptedSeries(
         found.number, found.modality, stack.geometry, stack.scale.unit, flags, stack

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.core.study import QualityFlag
 from medseg.errors import (
     InconsistentSeriesError,
     InputError,
@@ -29,6 +30,7 @@ MAX_FILES = 200_000
 
 NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 NO_IMAGE = "neither DICOM nor NIfTI"
+EMPTY = "empty"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +42,14 @@ class FoundSeries:
         modality: DICOM modality; None for NIfTI, or where the series states none.
         content: The DICOM files of the series, or the NIfTI file.
         fault: What was found wrong with it already, or None.
+        flags: Doubts about where it lies.
     """
 
     number: int
     modality: str | None
     content: tuple[DicomFile, ...] | Path
     fault: InputError | None = None
+    flags: tuple[QualityFlag, ...] = ()
 
     @property
     def stored_bytes(self) -> int:
@@ -77,6 +81,7 @@ class _Sorted:
     damaged: list[Path]
     unknown: list[DicomFile]
     damaged_dicom: list[DicomFile]
+    empty: list[Path]
     ignored: Counter[str]
 
 
@@ -103,7 +108,7 @@ def discover(
         SourceNotFoundError: There is nothing at the path, or it cannot be listed.
         UnsupportedImageError: The folder holds far more files than a study.
     """
-    found = _Sorted([], [], [], [], [], Counter())
+    found = _Sorted([], [], [], [], [], [], Counter())
     with quiet():
         for count, path in enumerate(_files(source)):
             if count >= MAX_FILES:
@@ -126,16 +131,22 @@ def discover(
     contents += [(None, path, None) for path in found.nifti]
     if not contents and source.is_file():
         contents = [(None, source, _no_image(found))]
-    series = tuple(FoundSeries(n, *content) for n, content in enumerate(contents, 1))
+    series = tuple(
+        FoundSeries(number, *content, _doubts(content[1], found))
+        for number, content in enumerate(contents, 1)
+    )
     if found.damaged:
-        found.ignored["damaged DICOM files"] += len(found.damaged)
+        found.ignored["damaged or packed DICOM files"] += len(found.damaged)
     return Discovery(series, tuple(Ignored(*entry) for entry in found.ignored.most_common()))
 
 
 def _files(source: Path) -> Iterator[Path]:
-    """The file, or every file below the folder in a fixed order; links to folders are not taken."""
+    """The file, or every file below the folder in a fixed order; links to folders are not taken.
+
+    Of a NIfTI pair, either file stands for both.
+    """
     if source.is_file():
-        yield source
+        yield nifti.header_half(source) or source
         return
     if not source.is_dir() or not os.access(source, os.R_OK | os.X_OK):
         raise SourceNotFoundError(
@@ -163,21 +174,15 @@ def _sort(path: Path, found: _Sorted) -> None:
         if file.is_unknown:
             found.unknown.append(file)
         found.ignored[f"{file.kind}: holds no image"] += 1
-    elif _is_voxel_half(path):
+    elif nifti.header_half(path) is not None:
         found.ignored["voxels of a NIfTI pair, read with their header"] += 1
     elif path.name.lower().endswith(NIFTI_ENDINGS) or nifti.is_nifti(path):
         found.nifti.append(path)
+    elif not path.stat().st_size:
+        found.empty.append(path)
+        found.ignored[EMPTY] += 1
     else:
         found.ignored[NO_IMAGE] += 1
-
-
-def _is_voxel_half(path: Path) -> bool:
-    """Whether this is the `.img` of a pair whose header lies beside it."""
-    stem = path.name.removesuffix(".gz")
-    if not stem.endswith(".img"):
-        return False
-    stem = stem.removesuffix(".img")
-    return any((path.parent / f"{stem}{ending}").is_file() for ending in (".hdr", ".hdr.gz"))
 
 
 def _fault(files: tuple[DicomFile, ...], found: _Sorted) -> InputError | None:
@@ -196,8 +201,22 @@ def _fault(files: tuple[DicomFile, ...], found: _Sorted) -> InputError | None:
     return UnreadableFileError(
         f"The series lies beside damaged DICOM files ({count}); if they are slices of it, the "
         "volume without them would be wrong.",
-        f"{SEND_AGAIN} If the damaged files belong to something else, move them away.",
+        f"{SEND_AGAIN} Unpack files that are packed; if the damaged ones belong to something else, "
+        "move them away.",
     )
+
+
+def _doubts(content: tuple[DicomFile, ...] | Path, found: _Sorted) -> tuple[QualityFlag, ...]:
+    """An empty file beside the slices of a series may have been one of them."""
+    folders = set() if isinstance(content, Path) else {file.path.parent for file in content}
+    count = sum(path.parent in folders for path in found.empty)
+    if not count:
+        return ()
+    message = (
+        f"Empty files lie beside the series ({count}); if they were its slices, an end of the "
+        "volume is missing."
+    )
+    return (QualityFlag("empty-files", message),)
 
 
 def _strays(files: tuple[DicomFile, ...]) -> list[DicomFile]:
@@ -224,12 +243,12 @@ def _no_image(found: _Sorted) -> InputError:
     """Why a file that was given by itself holds no series."""
     if found.damaged:
         return UnreadableFileError(
-            "The DICOM file is damaged or cannot be opened, so nothing in it can be used.",
-            SEND_AGAIN,
+            "The DICOM file is damaged, packed or cannot be opened, so nothing in it can be used.",
+            f"{SEND_AGAIN} Unpack it first if it is packed.",
         )
     kind = next(iter(found.ignored))
-    what = "is neither a DICOM nor a NIfTI file" if kind == NO_IMAGE else f"is a {kind}"
+    what = {NO_IMAGE: "is neither a DICOM nor a NIfTI file", EMPTY: "is empty"}
     return NotAnImageError(
-        f"The file {what}, so there is nothing to delineate in it.",
+        f"The file {what.get(kind, f'is a {kind}')}, so there is nothing to delineate in it.",
         "Give a folder of DICOM files, a NIfTI file, or a folder of NIfTI files.",
     )

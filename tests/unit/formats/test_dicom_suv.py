@@ -122,6 +122,18 @@ def test_counts_of_philips_are_scaled_by_its_own_factors():
     assert philips(0x00, "0").unit is IntensityUnit.ARBITRARY
 
 
+def test_a_private_value_of_unknown_representation_is_read_without_its_padding():
+    """As an archive stores it that does not know the vendor's dictionary."""
+    made = dataset(Units="CNTS")
+    block = made.private_block(0x7053, "Philips PET Private Group", create=True)
+    block.add_new(0x00, "UN", b"0.00123\0")
+    assert pet_scale([pet_tags(made)]).factor == 0.00123
+    made = dataset(SeriesTime="150000", AcquisitionTime="131000")
+    block = made.private_block(0x0009, "GEMS_PETD_01", create=True)
+    block.add_new(0x0D, "UN", b"20240305130000.00 ")
+    assert pet_scale([pet_tags(made)]).factor == pytest.approx(ONE_HOUR)
+
+
 @pytest.mark.parametrize("unit", ["GML", "SUV"])
 def test_uptake_values_are_left_alone(unit):
     assert scale(Units=unit, PatientWeight=None) == PetScale(1.0, IntensityUnit.SUV)

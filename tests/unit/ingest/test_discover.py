@@ -35,7 +35,8 @@ def test_series_are_found_in_any_layout_and_junk_is_counted(tmp_path):
     assert [(one.number, one.modality) for one in found.series] == [(1, "CT"), (2, "PT"), (3, None)]
     assert all(one.fault is None for one in found.series)
     assert set(found.ignored) == {
-        Ignored("neither DICOM nor NIfTI", 2),
+        Ignored("neither DICOM nor NIfTI", 1),
+        Ignored("empty", 1),
         Ignored("Basic Text SR Storage: holds no image", 1),
     }
 
