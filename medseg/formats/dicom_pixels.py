@@ -29,7 +29,7 @@ from medseg.formats.dicom_values import PARSING_FAULTS, MalformedValueError, qui
 MOST_THREADS = 8
 """Reading and the digest keep up with about so many decoders."""
 
-FAULTS = (*PARSING_FAULTS, MemoryError, OSError)
+FAULTS = (*PARSING_FAULTS, OSError)
 
 
 def read_voxels(stack: Stack) -> tuple[Volume, str]:
@@ -43,6 +43,8 @@ def read_voxels(stack: Stack) -> tuple[Volume, str]:
         UnreadableFileError: A slice cannot be decoded; the whole series is refused.
         UnsupportedImageError: Values are not stored in the lowest bits.
         InvalidVoxelsError: A value is not a finite number.
+        MemoryError: There is none left; whether the file or the machine is at fault is known to who
+            set the limits (`ingest.guard`).
     """
     i, j, k = stack.geometry.shape
     _check_bits(stack)

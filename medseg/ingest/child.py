@@ -128,11 +128,12 @@ def _inspect(request: dict[str, Any], say: Say, begin: Begin) -> None:
 def _explain(request: dict[str, Any], say: Say, begin: Begin) -> None:
     """Say how the roles of a protocol would be filled."""
     from medseg import config
+    from medseg.ingest.choice import judge
     from medseg.ingest.select import explain
 
     source = Path(request["source"])
     begin({"study": 1}, _stored_bytes(source))
-    found = explain(source, config.parse(config.Protocol, request["protocol"]))
+    found = explain(judge(source), config.parse(config.Protocol, request["protocol"]))
     candidates = {role: [asdict(one) for one in row] for role, row in found.candidates.items()}
     error = found.refusal
     refusal = None if error is None else (type(error).__name__, error.problem, error.remedy)

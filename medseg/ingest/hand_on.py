@@ -12,6 +12,7 @@ from medseg.formats.dicom_source import DicomSource, source_of, write_source
 from medseg.formats.dicom_stack import Stack
 from medseg.ingest import select
 from medseg.ingest.accept import AcceptedSeries
+from medseg.ingest.choice import judge
 
 
 def hand_on(
@@ -34,13 +35,15 @@ def hand_on(
         The protocol.
 
     Raises:
+        SourceNotFoundError: There is nothing at a path.
         InputError: As `select.choose_protocol` and `select.read_study`.
     """
+    here = judge(source)
     why = "asked for by the user"
     if protocol is None:
         known = [config.load_protocol(name) for name in config.embedded("protocols")]
-        protocol, why = select.choose_protocol(source, known)
-    study, chosen = select.read_chosen(source, protocol, overrides, secret)
+        protocol, why = select.choose_protocol(here, known)
+    study, chosen = select.read_chosen(here, protocol, overrides, secret)
     study = _with_source(study, folder, protocol.main_role, chosen[protocol.main_role])
     handover.write_study(folder, replace(study, choice={"protocol": why, **study.choice}))
     return protocol

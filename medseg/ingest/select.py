@@ -33,12 +33,16 @@ def read_study(
     overrides: Mapping[str, Path],
     secret: bytes | None = None,
 ) -> Study:
-    """Choose a series for every role and read its voxels; as `read_chosen`."""
-    return read_chosen(source, protocol, overrides, secret)[0]
+    """The study at a path; else as `read_chosen`.
+
+    Raises:
+        SourceNotFoundError: There is nothing at a path.
+    """
+    return read_chosen(judge(source), protocol, overrides, secret)[0]
 
 
 def read_chosen(
-    source: Path,
+    here: Judged,
     protocol: Protocol,
     overrides: Mapping[str, Path],
     secret: bytes | None = None,
@@ -46,7 +50,7 @@ def read_chosen(
     """Choose a series for every role and read its voxels.
 
     Args:
-        source: Folder of DICOM files, one NIfTI file, or a folder of NIfTI files.
+        here: All series of the source, as `choice.judge` finds them.
         protocol: Its roles say what is needed.
         overrides: Role to the file or folder that the user chose for it.
         secret: The site's secret for pseudonyms, or None.
@@ -55,7 +59,7 @@ def read_chosen(
         The study, and for each role what was read.
 
     Raises:
-        SourceNotFoundError: There is nothing at a path.
+        SourceNotFoundError: There is nothing at a path that the user chose.
         SeriesChoiceError: No series, or several, fit a role that is required.
         UnitError: The series that fits is not in the unit that the role needs.
         InputError: The chosen series cannot be read, or the only one that would fit was refused.
@@ -68,7 +72,7 @@ def read_chosen(
         )
     rankings: dict[str, Ranking] = {}
     choices: dict[str, Choice] = {}
-    _fill(judge(source), protocol, overrides, rankings, choices)
+    _fill(here, protocol, overrides, rankings, choices)
     chosen = {role: one.series for role, one in choices.items() if one.series is not None}
     series = {role: _read(one, protocol.roles[role]) for role, one in chosen.items()}
     study = Study(
@@ -80,11 +84,11 @@ def read_chosen(
     return study, chosen
 
 
-def choose_protocol(source: Path, protocols: Sequence[Protocol]) -> tuple[Protocol, str]:
+def choose_protocol(here: Judged, protocols: Sequence[Protocol]) -> tuple[Protocol, str]:
     """The protocol whose required roles the source can fill.
 
     Args:
-        source: As for `read_study`.
+        here: As for `read_study`.
         protocols: What there is to choose from.
 
     Returns:
@@ -94,7 +98,6 @@ def choose_protocol(source: Path, protocols: Sequence[Protocol]) -> tuple[Protoc
         SeriesChoiceError: Several protocols fit equally well, or none does.
         InputError: None fits; where there is only one, what it lacks.
     """
-    here = judge(source)
     filled: dict[str, int] = {}
     lacks: list[InputError] = []
     for protocol in protocols:
@@ -123,19 +126,12 @@ def choose_protocol(source: Path, protocols: Sequence[Protocol]) -> tuple[Protoc
     )
 
 
-def explain(
-    source: Path, protocol: Protocol, overrides: Mapping[str, Path] | None = None
-) -> Explanation:
-    """Say how the roles of a protocol would be filled; the voxels are not read.
-
-    Raises:
-        SourceNotFoundError: There is nothing at a path. Any other refusal is part of the answer.
-    """
-    here = judge(source)
+def explain(here: Judged, protocol: Protocol) -> Explanation:
+    """Say how the roles of a protocol would be filled; a refusal is part of the answer."""
     rankings: dict[str, Ranking] = {}
     choices: dict[str, Choice] = {}
     try:
-        _fill(here, protocol, overrides or {}, rankings, choices)
+        _fill(here, protocol, {}, rankings, choices)
     except InputError as error:
         refusal: InputError | None = error
     else:

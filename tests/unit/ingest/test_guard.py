@@ -20,6 +20,7 @@ from medseg.config import ReadingLimits
 from medseg.errors import ResourceError, SeriesChoiceError, SourceNotFoundError, UnreadableFileError
 from medseg.formats import handover
 from medseg.ingest import guard
+from medseg.ingest.choice import judge
 from medseg.ingest.inspect import inspect as inspect_here
 from medseg.ingest.select import explain
 from tests import dicom_series
@@ -27,7 +28,10 @@ from tests.dicom_series import GRID, STORED, example
 from tests.unit.ingest.test_select import pet, protocol
 
 HOOK = """
-import os, signal, sys, time
+import os, resource, signal, sys, time
+
+if "CANARY_MEMORY" in os.environ:
+    resource.setrlimit(resource.RLIMIT_AS, 2 * (int(os.environ["CANARY_MEMORY"]),))
 
 def hook(event, details, opened={}):
     name = os.path.basename(str(details[0])) if event == "open" else ""
@@ -120,6 +124,19 @@ def test_who_is_killed_from_outside_lacked_a_machine(tmp_path, failing):
         guard.inspect(source)
 
 
+def test_a_machine_that_grants_less_than_the_limit_is_at_fault_and_not_the_file(
+    tmp_path, failing, monkeypatch
+):
+    """The same lack of memory, in the middle of a series' pixels, with and without a full machine.
+
+    What asks for too much within the limit is `test_a_failure_over_one_series_refuses_it`.
+    """
+    source = three_series(tmp_path / "source", "CANARY-memory-2")
+    monkeypatch.setenv("CANARY_MEMORY", str(900 * 2**20))
+    with pytest.raises(ResourceError, match="ran out of memory"):
+        guard.inspect(source)
+
+
 def test_a_bug_of_ours_refuses_and_is_logged_without_its_text(tmp_path, failing, caplog):
     source = three_series(tmp_path / "source", "CANARY-bug-2")
     found = guard.inspect(source)
@@ -150,7 +167,7 @@ def test_a_choice_is_explained_as_in_this_process(tmp_path, failing):
     dicom_series.write(tmp_path / "a", pet())
     dicom_series.write(tmp_path / "b", pet(SeriesNumber=8))
     found = guard.explain(tmp_path, protocol())
-    assert found.plain() == explain(tmp_path, protocol()).plain()
+    assert found.plain() == explain(judge(tmp_path), protocol()).plain()
     assert isinstance(found.refusal, SeriesChoiceError)
     (tmp_path / "a" / "file4").rename(tmp_path / "a" / "CANARY-SIGSEGV-1")
     refusal = guard.explain(tmp_path, protocol()).refusal

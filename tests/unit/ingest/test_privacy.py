@@ -10,6 +10,7 @@ from pydicom.sequence import Sequence as Items
 
 from medseg.errors import InputError, MedsegError, SettingsError
 from medseg.formats import handover
+from medseg.ingest.choice import judge
 from medseg.ingest.inspect import inspect
 from medseg.ingest.select import choose_protocol, explain, read_study
 from medseg.site_secret import load_site_secret
@@ -87,10 +88,10 @@ def leaks(text: str) -> list[str]:
 def test_no_text_of_the_source_leaves_the_door(study, tmp_path, caplog, capsys, monkeypatch):
     caplog.set_level(logging.DEBUG)
     secret = b"0123456789abcdef"
-    answer = {**inspect(study).plain(), "choice": explain(study, protocol()).plain()}
+    answer = {**inspect(study).plain(), "choice": explain(judge(study), protocol()).plain()}
     assert {row["outcome"] for row in answer["series"]} == {"ok", "refused"}
     assert not leaks(as_json(answer) + inspection_text(answer))
-    assert not leaks(choose_protocol(study, [protocol("pet", pet=PET)])[1])
+    assert not leaks(choose_protocol(judge(study), [protocol("pet", pet=PET)])[1])
     for key in (None, secret):
         found = read_study(study, protocol(), {}, key)
         (tmp_path / str(key)).mkdir()
@@ -112,7 +113,7 @@ def test_no_text_of_the_source_leaves_the_door(study, tmp_path, caplog, capsys, 
         lambda path: read_study(path, protocol(), {"pet": path / "CANARY.txt"}),
         lambda path: read_study(path, protocol(), {"pet": path / "CANARY_missing"}),
         lambda path: read_study(path / "CANARY_damaged", protocol(), {}),
-        lambda path: choose_protocol(path, [protocol("ct", ct=CT), protocol("c", ct=CT)]),
+        lambda path: choose_protocol(judge(path), [protocol("ct", ct=CT), protocol("c", ct=CT)]),
     ],
 )
 def test_no_error_names_anyone(study, make):

@@ -64,20 +64,20 @@ def test_without_a_wish_for_a_kernel_two_of_one_grid_are_a_tie_that_lists_them(s
     rules = {"pet": PET, "ct": {**CT, "kernel": None}}
     with pytest.raises(SeriesChoiceError, match=r"series 2 \(CT, 44 x 52 x 30 of .* series 4 \(CT"):
         read_study(study, protocol(**rules), {})
-    candidates = explain(study, protocol(**rules)).candidates["ct"]
+    candidates = explain(judge(study), protocol(**rules)).candidates["ct"]
     assert ranks(candidates) == {2: 1, 4: 1, 3: 3, 1: None}
     assert candidates[0].reason.startswith("equal to series 4 by every rule; before series 3 by")
 
 
 def test_an_explanation_keeps_what_was_considered_when_it_ends_in_a_refusal(study):
     asked = protocol(pet={**PET, "min_coverage_mm": 3000})
-    answer = explain(study, asked).plain()
+    answer = explain(judge(study), asked).plain()
     assert (answer["protocol"], answer["error"]) == ("pet-ct", "SeriesChoiceError")
     (pet,) = answer["roles"].values()
     assert pet["reason"] is None
     assert all(one["rank"] is None for one in pet["candidates"])
     assert "head to foot" in pet["candidates"][0]["reason"]
-    assert explain(study, protocol(**BOTH)).plain()["error"] is None
+    assert explain(judge(study), protocol(**BOTH)).plain()["error"] is None
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_no_reason_quotes_the_file(tmp_path):
     dicom_series.write(tmp_path / "CANARY", example("CT", **words))
     dicom_series.write(tmp_path / "b", example("CT", SeriesNumber=9, **{**words, "ImageType": "X"}))
     asked = protocol(ct={**CT, "body_parts": ["CHEST"], "contrast": "with"})
-    assert "CANARY" not in str(explain(tmp_path, asked).plain())
+    assert "CANARY" not in str(explain(judge(tmp_path), asked).plain())

@@ -1,5 +1,7 @@
 """A series is chosen for a reason, or not at all."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -13,6 +15,10 @@ from medseg.errors import (
     SourceNotFoundError,
     UnitError,
 )
+from medseg.formats.dicom import read_file
+from medseg.ingest import discover
+from medseg.ingest.choice import judge
+from medseg.ingest.hand_on import hand_on
 from medseg.ingest.select import choose_protocol, read_study
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
@@ -154,20 +160,34 @@ def test_nothing_there_is_said_so(tmp_path):
 def test_a_protocol_is_chosen_by_what_the_study_holds(tmp_path):
     pet_only, ct_only = protocol("pet", pet=PET), protocol("ct", ct=CT)
     dicom_series.write(tmp_path / "pet", pet())
-    chosen, why = choose_protocol(tmp_path / "pet", [ct_only, pet_only])
+    chosen, why = choose_protocol(judge(tmp_path / "pet"), [ct_only, pet_only])
     assert chosen.name == "pet"
     assert why == "pet: it is the only one whose roles the study can fill."
     dicom_series.write(tmp_path / "both", [*pet(), *ct()])
-    chosen, why = choose_protocol(tmp_path / "both", [ct_only, pet_only, protocol("pet-ct")])
+    chosen, why = choose_protocol(judge(tmp_path / "both"), [ct_only, pet_only, protocol("pet-ct")])
     assert chosen.name == "pet-ct"
     assert "most series" in why
     with pytest.raises(SeriesChoiceError, match="ct, pet"):
-        choose_protocol(tmp_path / "both", [ct_only, pet_only])
+        choose_protocol(judge(tmp_path / "both"), [ct_only, pet_only])
 
 
 def test_no_protocol_is_chosen_for_a_study_that_fits_none(tmp_path):
     dicom_series.write(tmp_path, example("MR"))
     with pytest.raises(SeriesChoiceError, match="MR"):
-        choose_protocol(tmp_path, [protocol("pet", pet=PET), protocol("ct", ct=CT)])
+        choose_protocol(judge(tmp_path), [protocol("pet", pet=PET), protocol("ct", ct=CT)])
     with pytest.raises(SeriesChoiceError, match="role pet"):
-        choose_protocol(tmp_path, [protocol("pet", pet=PET)])
+        choose_protocol(judge(tmp_path), [protocol("pet", pet=PET)])
+
+
+def test_every_header_is_read_once_even_where_the_protocol_is_chosen(tmp_path, monkeypatch):
+    read: list[Path] = []
+
+    def counted(path: Path):
+        read.append(path)
+        return read_file(path)
+
+    monkeypatch.setattr(discover, "read_file", counted)
+    dicom_series.write(tmp_path / "in", pet())
+    (tmp_path / "out").mkdir()
+    hand_on(tmp_path / "in", tmp_path / "out", None, {})
+    assert sorted(read) == sorted((tmp_path / "in").iterdir())
