@@ -3,12 +3,14 @@
 The flows live in importable modules and are only called here (PREFECT.md, decision 1).
 """
 
+import logging
 import os
 from pathlib import Path
 
 from cyclopts import App
 
 from medseg import cli
+from medseg.errors import MedsegError
 
 app = App(
     name="python -m pipelines",
@@ -69,7 +71,18 @@ def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
     print(train_model(settings, out))
 
 
+def keep_refusals_short() -> None:
+    """Leave out what Prefect logs of an error of ours: the command ends with its two sentences."""
+
+    def tells_more(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], MedsegError))
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(tells_more)
+
+
 if __name__ == "__main__":
+    keep_refusals_short()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     cli.run(app)

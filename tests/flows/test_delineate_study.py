@@ -135,6 +135,29 @@ def test_a_refused_study_names_no_patient_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
+def test_a_refusal_is_no_traceback_and_a_bug_of_ours_is_one(
+    prefect_server: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pipelines.__main__ import keep_refusals_short
+
+    keep_refusals_short()
+    with pytest.raises(InputError):
+        delineate_study(tmp_path / "missing", tmp_path / "run")
+    assert "prefect.flow_runs" in [record.name for record in caplog.records]
+    assert not [record for record in caplog.records if record.exc_info]
+
+    def bug(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pipelines.delineate_study.line", bug)
+    with pytest.raises(AssertionError):
+        delineate_study(tmp_path / "missing", tmp_path / "run")
+    assert [record for record in caplog.records if record.exc_info]
+
+
 def test_a_second_run_writes_the_same_bytes(
     canary_study: Path, command_run: Path, tmp_path: Path
 ) -> None:
