@@ -49,7 +49,7 @@ def test_preamble_and_meta_information_may_be_missing(tmp_path, syntax):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"text", b"\x08\x00\x05\x00", b"\x89PNG\r\n" * 90, bytes(500), b"\x02\x00junk" * 99],
+    [b"", b"text", b"\x08\x00\x05\x00", b"\x89PNG\r\n" * 90, b"\x02\x00junk" * 99],
 )
 def test_junk_is_no_dicom(tmp_path, content):
     (tmp_path / "junk").write_bytes(content)
