@@ -217,10 +217,11 @@ class Protocol(Settings):
 class NetworkSettings(Settings):
     """Kind and size of the network; with the weights and the spacing, all it takes to build it."""
 
-    family: Literal["centre-offset", "crop-unet"] = "centre-offset"
+    family: Literal["centre-offset", "regions", "queries", "crop-unet"] = "centre-offset"
     """How instances are told apart. `centre-offset`: foreground, centre heatmap and the way to the
-    centre of every voxel. `crop-unet`: the first pet-lesions bundle, whose tiles are normalised
-    each by itself."""
+    centre of every voxel. `regions`: boxes are proposed, then class, box and mask of each.
+    `queries`: a mask transformer, each of whose queries finds one instance. `crop-unet`: the first
+    pet-lesions bundle, whose tiles are normalised each by itself."""
 
     channels: tuple[int, ...] = Field(min_length=2)
     """Feature channels at each level, finest first."""
@@ -268,6 +269,8 @@ class NetworkSettings(Settings):
     def _heads_go_together(self) -> "NetworkSettings":
         if self.offsets and not self.centre_heatmap:
             raise ValueError("offsets are of no use without a centre_heatmap")
+        if self.centre_heatmap and self.family in ("regions", "queries"):
+            raise ValueError(f"{self.family} have no centre_heatmap and no offsets; say false")
         return self
 
 

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+from torch import nn
+
 from medseg.config import ModelCard, configs_folder
+from medseg.core.prediction import VoxelModel
 from medseg.model import weights
 from medseg.model.networks.build import build
 from medseg.model.predict import TiledModel
+from medseg.model.propose import ProposingModel
 
 
-def load_model(card: ModelCard, tile_overlap: float) -> TiledModel:
+def load_model(card: ModelCard, tile_overlap: float) -> VoxelModel:
     """Load an embedded model; its weights lie beside its card in configs/models/.
 
     Args:
@@ -21,10 +25,17 @@ def load_model(card: ModelCard, tile_overlap: float) -> TiledModel:
     return load_weights(card, configs_folder() / "models", tile_overlap)
 
 
-def load_weights(card: ModelCard, folder: Path, tile_overlap: float) -> TiledModel:
+def load_weights(card: ModelCard, folder: Path, tile_overlap: float) -> VoxelModel:
     """Load a model whose weights lie in the given folder; otherwise as `load_model`."""
     state = weights.read(folder / card.weights, card.sha256)
     network = build(card.network, card.input)
     weights.put(state, network)
+    return model_of(card, network, tile_overlap)
+
+
+def model_of(card: ModelCard, network: nn.Module, tile_overlap: float) -> VoxelModel:
+    """The model that a network of the card's family makes, ready to predict."""
     network.eval()
+    if card.network.family in ("regions", "queries"):
+        return ProposingModel(card, network, tile_overlap)  # type: ignore[arg-type]  # by family
     return TiledModel(card, network, tile_overlap)

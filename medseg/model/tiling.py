@@ -38,6 +38,18 @@ def corners(shape: Shape, tile: Shape, overlap: float, step: Shape) -> list[Shap
     return list(product(i, j, k))
 
 
+def owner(begins: list[int], tile: int, place: float) -> int:
+    """Where the tile begins that owns a place: it is nearest to that tile's middle.
+
+    Args:
+        begins: Of the tiles of one axis, ascending.
+        tile: Voxels of a tile.
+        place: Index along the axis, between voxels too; half-way the later tile owns it.
+    """
+    middles = np.array(begins) + (tile - 1) / 2
+    return begins[int(np.searchsorted((middles[1:] + middles[:-1]) / 2, place, side="right"))]
+
+
 def weights(tile: Shape) -> NDArray[np.float32]:
     """A Gaussian over a tile: its voxels near the edge, which lack context, count least.
 

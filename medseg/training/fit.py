@@ -18,12 +18,12 @@ from torch import Tensor
 from medseg.config import ModelCard, load, plain
 from medseg.core.prediction import Progress, silent
 from medseg.model import weights
+from medseg.model.load import model_of
 from medseg.model.networks.build import build
-from medseg.model.predict import TiledModel
 from medseg.training import checkpoint
 from medseg.training.checkpoint import State, Validation
 from medseg.training.curve import draw_curve
-from medseg.training.losses import dense_loss, heads
+from medseg.training.objectives import objective
 from medseg.training.sample import stack
 from medseg.training.settings import TrainingSettings
 from medseg.training.tasks import Task, read
@@ -131,7 +131,7 @@ def advance(state: State, settings: TrainingSettings, task: Task) -> float:
     state.network.train()
     with torch.autocast(there.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         outputs = state.network(batch.data)
-    value = dense_loss(heads(outputs, settings.network), batch, settings.losses)
+    value = objective(state.network, outputs, batch, settings)
     state.optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 5.0)
@@ -153,9 +153,7 @@ def validate(state: State, settings: TrainingSettings, task: Task) -> None:
     """Measure the running mean of the weights on cases that it never learns from."""
     network = build(settings.network, settings.input)
     network.load_state_dict(state.average)
-    network.eval()
-    model = TiledModel(unpublished_card(settings), network, tile_overlap=0.25)
-    scores = task.validate(model)
+    scores = task.validate(model_of(unpublished_card(settings), network, tile_overlap=0.25))
     state.history.append(Validation(state.step, checkpoint.mean(state.losses), scores))
     state.losses.clear()
 

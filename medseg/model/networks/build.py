@@ -5,6 +5,7 @@ from torch import nn
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.model.networks.centre_offset import CentreOffset
+from medseg.model.networks.queries import QueryNetwork
 from medseg.model.networks.unet import UNet
 
 
@@ -18,6 +19,13 @@ def build(settings: NetworkSettings, seen: InputSettings) -> nn.Module:
     network: nn.Module
     if settings.family == "crop-unet":
         network = UNet(settings, len(seen.roles))
+    elif settings.family == "regions":
+        # Here, because MONAI's detection costs seconds in every process that predicts.
+        from medseg.model.networks.regions import RegionNetwork
+
+        network = RegionNetwork(settings, seen)
+    elif settings.family == "queries":
+        network = QueryNetwork(settings, seen)
     else:
         network = CentreOffset(settings, seen)
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]  # torch's stub

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.model.tiling import corners, starts, weights
+from medseg.model.tiling import corners, owner, starts, weights
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.floats(0, 0.95), st.sampled_from((1, 2, 8)))
@@ -35,3 +35,17 @@ def test_the_middle_of_a_tile_counts_most_and_no_voxel_counts_nothing():
     assert share.min() >= np.float32(0.001)
     assert np.unravel_index(share.argmax(), share.shape) == (3, 5, 2)
     np.testing.assert_allclose(share, share[::-1, ::-1, ::-1], rtol=1e-6)
+
+
+@given(st.integers(2, 40), st.integers(1, 12), st.floats(0.5, 0.9), st.floats(0, 1))
+def test_every_place_has_one_owner_that_holds_it_with_a_margin(length, tile, overlap, share):
+    tile = min(2 * tile, length)
+    begins = starts(length, tile, overlap, 1)
+    place = share * (length - 1)
+    begin = owner(begins, tile, place)
+    assert begin in begins
+    assert begin - 0.5 <= place <= begin + tile - 0.5
+    own = abs(place - begin - (tile - 1) / 2)
+    assert own <= min(abs(place - b - (tile - 1) / 2) for b in begins) + 1e-9
+    if begins[0] != begin != begins[-1]:
+        assert own <= tile / 4 + 1, "an instance half a tile long lies whole in its owner"
