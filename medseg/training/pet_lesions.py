@@ -54,7 +54,7 @@ class PetLesions:
         Raises:
             ValueError: The run learnt from a phantom that scores are measured on.
         """
-        if set(UNSEEN_PHANTOMS) & set(self.settings.task.phantom_seeds):
+        if set(UNSEEN_PHANTOMS) & set(self.settings.pet_lesions.phantom_seeds):
             raise ValueError("the run learnt from a phantom that scores are measured on")
         segment = load_protocol("pet-lesions").segment
         phantoms = [phantom_case(seed) for seed in UNSEEN_PHANTOMS]
@@ -67,8 +67,8 @@ class PetLesions:
             "phantoms of seeds 101 and 102 (unseen)": score_cases(model, phantoms[1:], segment),
             "touching pairs of val tumours in phantoms (synthetic)": pairs,
         }
-        if self.settings.task.whole_body is not None:
-            only = self.settings.task.model_copy(update={"phantom_seeds": ()})
+        if self.settings.pet_lesions.whole_body is not None:
+            only = self.settings.pet_lesions.model_copy(update={"phantom_seeds": ()})
             (body,) = read_bodies(only, self.sources.cases)
             scores["whole body (in training, so no evidence)"] = score_outside(model, body, segment)
         for name, values in scores.items():
@@ -89,4 +89,4 @@ def read(settings: TrainingSettings) -> PetLesions:
     """
     train, val = read_cases(settings.data / "train"), read_cases(settings.data / "val")
     check_split(train, val)
-    return PetLesions(settings, Sources(train, read_bodies(settings.task, train)), val)
+    return PetLesions(settings, Sources(train, read_bodies(settings.pet_lesions, train)), val)

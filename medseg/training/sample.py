@@ -18,7 +18,7 @@ class Sample:
 
     Attributes:
         data: (C, I, J, K) float32, normalised.
-        mask: (S, I, J, K) float32, 1 where a structure is.
+        mask: (S, I, J, K) float32, 1 where a structure is, or the share of the voxel that it fills.
         known: (S,) whether the structure was outlined in this case at all; what was not is left
             out of the loss.
         labels: (I, J, K) int32, n where instance n is; zeros where the task has no instances.
@@ -72,13 +72,13 @@ def sample_of_instances(
 
 
 def sample_of_structures(
-    data: NDArray[np.float32], mask: NDArray[np.bool_], known: NDArray[np.bool_]
+    data: NDArray[np.float32], mask: NDArray[np.float32], known: NDArray[np.bool_]
 ) -> Sample:
     """A sample of structures of which each patient has one, such as organs.
 
     Args:
         data: (C, I, J, K) float32, normalised.
-        mask: (S, I, J, K) where each structure is.
+        mask: (S, I, J, K) the share of each voxel that each structure fills, 0 to 1.
         known: (S,) whether it was outlined at all.
     """
     none = np.zeros(mask.shape[1:], np.int32)

@@ -53,16 +53,19 @@ def sample(sources: Sources, settings: TrainingSettings, rng: np.random.Generato
         settings.input.spacing_mm,
         [placed.centre_mm for placed in scene.placed],
         [placed.radius_mm for placed in scene.placed],
-        least_sigma_mm=settings.task.heatmap_sigma_mm,
+        least_sigma_mm=settings.pet_lesions.heatmap_sigma_mm,
     )
 
 
 def draw(sources: Sources, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
     """One scene: of a case, of a body, or synthetic."""
     kind = rng.random()
-    if kind < settings.task.touching_share:
+    if kind < settings.pet_lesions.touching_share:
         return touching(sources, settings, rng)
-    if kind < settings.task.touching_share + settings.task.background_share and sources.bodies:
+    if (
+        kind < settings.pet_lesions.touching_share + settings.pet_lesions.background_share
+        and sources.bodies
+    ):
         scene = body_view(sources.bodies, settings, rng)
         for _ in range(int(rng.integers(0, 3))):
             scene = _add_somewhere(scene, draw_tumour(sources.cases, settings, rng), rng)

@@ -1,7 +1,7 @@
 """The settings of a training run: what every task shares, and one section of the task's own."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -144,7 +144,13 @@ class PetLesionsTask(Settings):
         return self
 
 
-Task = PetLesionsTask
+class OrgansTask(Settings):
+    """Organs on CT, each patient having one of each; an organ that was not outlined is unknown."""
+
+    kind: Literal["organs"] = "organs"
+
+
+Task = Annotated[PetLesionsTask | OrgansTask, Field(discriminator="kind")]
 """One section for each kind of task, told apart by `kind`; `training.tasks` reads each."""
 
 
@@ -194,6 +200,13 @@ class TrainingSettings(Settings):
 
     card: CardText
     """The words of the model card that `training.export` writes."""
+
+    @property
+    def pet_lesions(self) -> PetLesionsTask:
+        """The task's section of a run on PET lesions; only that task's code asks for it."""
+        if not isinstance(self.task, PetLesionsTask):
+            raise TypeError(f"a run of {self.task.kind}, not of pet-lesions")
+        return self.task
 
     @model_validator(mode="after")
     def _crops_fit_the_network(self) -> "TrainingSettings":

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from medseg.core.prediction import VoxelModel
-from medseg.training import pet_lesions
+from medseg.training import organs, pet_lesions
 from medseg.training.sample import Sample
 from medseg.training.settings import TrainingSettings
 
@@ -27,7 +27,10 @@ class Task(Protocol):
         """All that samples depend on besides the settings, for the digest of a checkpoint."""
 
 
-READERS: Mapping[str, Callable[[TrainingSettings], Task]] = {"pet-lesions": pet_lesions.read}
+READERS: Mapping[str, Callable[[TrainingSettings], Task]] = {
+    "organs": organs.read,
+    "pet-lesions": pet_lesions.read,
+}
 """Kind of task to what reads its data."""
 
 
