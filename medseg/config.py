@@ -193,6 +193,11 @@ class Protocol(Settings):
     description: str
     """What it is for, in one sentence for `medseg protocols`."""
 
+    chosen_for: tuple[str, ...] = ()
+    """Words of DICOM's Body Part Examined, one of which the main series must state for this
+    protocol to be chosen without being named: a model of the neck has nothing to say of a knee.
+    Without any, it is chosen for every part."""
+
     roles: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Role]
     """Role to rule; the first is the main one, on whose acquired grid everything is delineated."""
 

@@ -228,8 +228,7 @@ def _contrast(rule: Role, one: AcceptedSeries) -> Verdict:
 
 
 def _body_part(rule: Role, one: AcceptedSeries) -> Verdict:
-    first = _first(one)
-    stated = first.file.traits.body_part if first is not None else ""
+    stated = body_part(one)
     asked = {part.upper() for part in rule.body_parts}
     if not asked or stated in asked:
         return Verdict("body part", 0, "as asked")
@@ -277,6 +276,12 @@ def _field_of_view(one: AcceptedSeries, among: Sequence[AcceptedSeries]) -> Verd
 def _steps(ratio: float, step: float) -> int:
     """How many times a ratio is larger than a step; what lies within one step is equal."""
     return math.floor(math.log(ratio) / math.log1p(step) + 1e-6)
+
+
+def body_part(one: AcceptedSeries) -> str:
+    """DICOM's Body Part Examined in upper case; empty where it states none, as a NIfTI file."""
+    first = _first(one)
+    return first.file.traits.body_part if first is not None else ""
 
 
 def _first(one: AcceptedSeries) -> Slice | None:

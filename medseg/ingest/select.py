@@ -25,6 +25,7 @@ from medseg.ingest.choice import (
 )
 from medseg.ingest.inspection import Explanation
 from medseg.ingest.pseudonym import pseudonyms
+from medseg.ingest.rank import body_part
 
 
 def read_study(
@@ -87,6 +88,9 @@ def read_chosen(
 def choose_protocol(here: Judged, protocols: Sequence[Protocol]) -> tuple[Protocol, str]:
     """The protocol whose required roles the source can fill.
 
+    A protocol that is chosen for some parts of the body alone (`Protocol.chosen_for`) needs a main
+    series that states one of them, and comes after one that is for all, such as a PET's.
+
     Args:
         here: As for `read_study`.
         protocols: What there is to choose from.
@@ -107,8 +111,13 @@ def choose_protocol(here: Judged, protocols: Sequence[Protocol]) -> tuple[Protoc
         except InputError as error:
             lacks.append(error)
             continue
+        if not _is_for(protocol, choices[protocol.main_role].series):
+            lacks.append(_unstated(protocol))
+            continue
         filled[protocol.name] = sum(choice.series is not None for choice in choices.values())
     best = [name for name, count in filled.items() if count == max(filled.values())]
+    general = [one.name for one in protocols if one.name in best and not one.chosen_for]
+    best = general or best
     if len(best) == 1:
         chosen = next(protocol for protocol in protocols if protocol.name == best[0])
         why = "it is the only one" if len(filled) == 1 else "it uses the most series of those"
@@ -123,6 +132,21 @@ def choose_protocol(here: Judged, protocols: Sequence[Protocol]) -> tuple[Protoc
     raise SeriesChoiceError(
         f"No protocol fits the study, which holds {listing(here)}.",
         "Choose one with --protocol NAME and its series with --series ROLE=PATH.",
+    )
+
+
+def _is_for(protocol: Protocol, main: AcceptedSeries | None) -> bool:
+    """Whether a protocol may be chosen unasked for a study with this main series."""
+    parts = {part.upper() for part in protocol.chosen_for}
+    return not parts or (main is not None and body_part(main) in parts)
+
+
+def _unstated(protocol: Protocol) -> InputError:
+    parts = ", ".join(protocol.chosen_for)
+    return SeriesChoiceError(
+        f"The protocol {protocol.name} is for a part of the body ({parts}) that the study does not "
+        "state, so it was not chosen.",
+        f"If the study shows that part, choose it with --protocol {protocol.name}.",
     )
 
 

@@ -171,6 +171,28 @@ def test_a_protocol_is_chosen_by_what_the_study_holds(tmp_path):
         choose_protocol(judge(tmp_path / "both"), [ct_only, pet_only])
 
 
+def test_a_protocol_for_a_part_of_the_body_needs_that_part_stated_and_yields_to_one_for_all(
+    tmp_path,
+):
+    neck = protocol("neck", ct=CT).model_copy(update={"chosen_for": ("HeadNeck", "NECK")})
+    general = protocol("pet", pet=PET)
+    for part, name in (("HEADNECK", "stated"), ("KNEE", "other"), (None, "silent")):
+        stated = {} if part is None else {"BodyPartExamined": part}
+        dicom_series.write(tmp_path / name, ct(**stated))
+    assert choose_protocol(judge(tmp_path / "stated"), [general, neck])[0].name == "neck"
+    for name in ("other", "silent"):
+        with pytest.raises(SeriesChoiceError, match="neck"):
+            choose_protocol(judge(tmp_path / name), [neck])
+        with pytest.raises(SeriesChoiceError, match="No protocol fits"):
+            choose_protocol(judge(tmp_path / name), [general, neck])
+    dicom_series.write(tmp_path / "both", [*pet(), *ct(BodyPartExamined="NECK")])
+    assert choose_protocol(judge(tmp_path / "both"), [general, neck])[0].name == "pet"
+    (tmp_path / "one").mkdir()
+    nifti(tmp_path / "one" / "a.nii.gz")
+    assert choose_protocol(judge(tmp_path / "one"), [neck, general])[0].name == "pet"
+    read_study(tmp_path / "silent", neck, {})  # named, it is used whatever the study states
+
+
 def test_no_protocol_is_chosen_for_a_study_that_fits_none(tmp_path):
     dicom_series.write(tmp_path, example("MR"))
     with pytest.raises(SeriesChoiceError, match="MR"):
