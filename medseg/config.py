@@ -240,6 +240,11 @@ class NetworkSettings(Settings):
     offsets: bool = True
     """Whether it has a head for the way from a voxel to the centre of its instance, in mm."""
 
+    norm: Literal["voxel", "crop"] = "voxel"
+    """What features are normalised over. `voxel`: the channels of each voxel, so that tiles of any
+    size agree. `crop`: each channel over the tile, which learns several times as fast and needs
+    tiles of the size that was learnt from."""
+
     def strides(self, spacing_mm: Spacing) -> tuple[tuple[int, int, int], ...]:
         """By how much each level is coarser than the one before it, along R, A and S.
 

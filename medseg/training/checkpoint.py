@@ -107,7 +107,10 @@ def restore(out: Path, state: State, settings_digest: str) -> State:
     state.optimiser.load_state_dict(whole)
     return State(
         network=state.network,
-        average=_part(tensors, "average/"),
+        average={
+            name: tensor.to(state.average[name].device)
+            for name, tensor in _part(tensors, "average/").items()
+        },
         optimiser=state.optimiser,
         step=int(record["step"]),
         losses=[float(value) for value in record["losses"]],

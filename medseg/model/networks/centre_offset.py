@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config import InputSettings, NetworkSettings
-from medseg.model.networks.pyramid import Pyramid
+from medseg.model.networks.pyramid import NORMS, Pyramid
 
 OFFSET_UNIT_MM = 10.0
 """What the offset head says in units of about 1 becomes tens of mm."""
@@ -24,8 +24,8 @@ class CentreOffset(nn.Module):
 
     def __init__(self, settings: NetworkSettings, seen: InputSettings) -> None:
         super().__init__()
-        strides = settings.strides(seen.spacing_mm)
-        self.backbone = Pyramid(len(seen.roles), settings.channels, seen.spacing_mm, strides)
+        strides, norm = settings.strides(seen.spacing_mm), NORMS[settings.norm]
+        self.backbone = Pyramid(len(seen.roles), settings.channels, seen.spacing_mm, strides, norm)
         self.head = nn.Conv3d(settings.channels[0], settings.logits, 1)
         # Few voxels are lesion or centre: start from saying so, or the first steps are spent on it.
         nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ seconds and 130 MiB in every process that predicts. After He et al. 2016
 2017 (arXiv 1612.03144).
 """
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,6 +41,37 @@ class VoxelNorm(nn.Module):
         return normed.permute(0, 4, 1, 2, 3)
 
 
+class CropNorm(nn.Module):
+    """Each channel of each crop to mean 0 and variance 1, then scaled and shifted as learnt.
+
+    The same as `nn.InstanceNorm3d` (Ulyanov et al. 2016, arXiv 1607.08022), which leaves the memory
+    layout that convolutions are fast in.
+
+    Args:
+        channels: Channels that come in and go out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, I, J, K) to the same."""
+        crops = [
+            functional.batch_norm(x[n : n + 1], None, None, self.weight, self.bias, training=True)
+            for n in range(len(x))
+        ]
+        return crops[0] if len(crops) == 1 else torch.cat(crops)
+
+
+Norm = Callable[[int], nn.Module]
+"""Makes the normalisation of so many channels."""
+
+NORMS: Mapping[str, Norm] = {"voxel": VoxelNorm, "crop": CropNorm}
+"""Those of `NetworkSettings.norm`."""
+
+
 class ConvolutionUnit(nn.Module):
     """One convolution.
 
@@ -46,12 +79,15 @@ class ConvolutionUnit(nn.Module):
         channels_in: Channels that come in.
         channels: Channels that go out.
         kernel: Voxels along R, A and S.
+        norm: Of its features.
     """
 
-    def __init__(self, channels_in: int, channels: int, kernel: Shape) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, kernel: Shape, norm: Norm = VoxelNorm
+    ) -> None:
         super().__init__()
         self.only = convolution(channels_in, channels, kernel)
-        self.only_norm = VoxelNorm(channels)
+        self.only_norm = norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, I, J, K) to (N, channels, I, J, K)."""
@@ -66,16 +102,22 @@ class ResidualUnit(nn.Module):
         channels: Channels that go out.
         kernel: Voxels along R, A and S.
         stride: By how much the grid becomes coarser.
+        norm: Of its features.
     """
 
     def __init__(
-        self, channels_in: int, channels: int, kernel: Shape, stride: Shape = (1, 1, 1)
+        self,
+        channels_in: int,
+        channels: int,
+        kernel: Shape,
+        stride: Shape = (1, 1, 1),
+        norm: Norm = VoxelNorm,
     ) -> None:
         super().__init__()
         self.first = convolution(channels_in, channels, kernel, stride)
-        self.first_norm = VoxelNorm(channels)
+        self.first_norm = norm(channels)
         self.second = convolution(channels, channels, kernel)
-        self.second_norm = VoxelNorm(channels)
+        self.second_norm = norm(channels)
         same = stride == (1, 1, 1) and channels_in == channels
         self.around: nn.Module = (
             nn.Identity() if same else nn.Conv3d(channels_in, channels, stride, stride)
@@ -96,6 +138,7 @@ class Pyramid(nn.Module):
         channels: Of each level, finest first.
         spacing_mm: Of the input along R, A and S.
         strides: From each level to the next, along R, A and S.
+        norm: Of its features.
     """
 
     def __init__(
@@ -104,18 +147,19 @@ class Pyramid(nn.Module):
         channels: tuple[int, ...],
         spacing_mm: Spacing,
         strides: tuple[Shape, ...],
+        norm: Norm = VoxelNorm,
     ) -> None:
         super().__init__()
         kernels = [kernel(spacing) for spacing in spacings(spacing_mm, strides)]
-        down: list[nn.Module] = [ConvolutionUnit(channels_in, channels[0], kernels[0])]
+        down: list[nn.Module] = [ConvolutionUnit(channels_in, channels[0], kernels[0], norm)]
         up: list[nn.Module] = []
-        merge: list[nn.Module] = [ConvolutionUnit(2 * channels[0], channels[0], kernels[0])]
+        merge: list[nn.Module] = [ConvolutionUnit(2 * channels[0], channels[0], kernels[0], norm)]
         for level, stride in enumerate(strides, start=1):
             fine, coarse = channels[level - 1], channels[level]
-            down.append(ResidualUnit(fine, coarse, kernels[level], stride))
+            down.append(ResidualUnit(fine, coarse, kernels[level], stride, norm))
             up.append(nn.ConvTranspose3d(coarse, fine, stride, stride))
             if level < len(strides):
-                merge.append(ResidualUnit(2 * coarse, coarse, kernels[level]))
+                merge.append(ResidualUnit(2 * coarse, coarse, kernels[level], norm=norm))
         self.down, self.up, self.merge = map(nn.ModuleList, (down, up, merge))
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -124,11 +168,21 @@ class Pyramid(nn.Module):
         Args:
             x: (N, C, I, J, K); each of I, J, K a multiple of the strides' product.
         """
+        levels = self.descend(x)
+        return self.ascend(levels, levels[-1])
+
+    def descend(self, x: Tensor) -> list[Tensor]:
+        """The way down: features of every level, finest first."""
         levels: list[Tensor] = []
         for unit in self.down:
             x = unit(x)
             levels.append(x)
-        features = [levels.pop()]
+        return levels
+
+    def ascend(self, levels: list[Tensor], deepest: Tensor) -> list[Tensor]:
+        """The way up from what takes the deepest level's place; features, finest first."""
+        levels = levels[:-1]
+        features = [deepest]
         for up, merge in zip(reversed(self.up), reversed(self.merge), strict=True):
             features.append(merge(torch.cat([levels.pop(), up(features[-1])], dim=1)))
         return features[::-1]

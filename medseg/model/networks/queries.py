@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.model.networks.candidate import Candidate, candidate
-from medseg.model.networks.pyramid import Pyramid
+from medseg.model.networks.pyramid import NORMS, Pyramid
 
 QUERIES = 24
 """Instances that a tile can hold at most."""
@@ -68,8 +68,9 @@ class QueryNetwork(nn.Module):
 
     def __init__(self, settings: NetworkSettings, seen: InputSettings) -> None:
         super().__init__()
-        channels, strides = settings.channels, settings.strides(seen.spacing_mm)
-        self.backbone = Pyramid(len(seen.roles), channels, seen.spacing_mm, strides)
+        channels, norm = settings.channels, NORMS[settings.norm]
+        strides = settings.strides(seen.spacing_mm)
+        self.backbone = Pyramid(len(seen.roles), channels, seen.spacing_mm, strides, norm)
         self.foreground = nn.Conv3d(channels[0], len(settings.structures), 1)
         # Few voxels are lesion: start from saying so.
         nn.init.constant_(self.foreground.bias, -3.0)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.model.networks.candidate import Candidate, candidate
-from medseg.model.networks.pyramid import Pyramid
+from medseg.model.networks.pyramid import NORMS, Pyramid
 from medseg.model.networks.roi_align import paste, roi_align
 
 Shape = tuple[int, int, int]
@@ -83,8 +83,8 @@ class RegionNetwork(nn.Module):
 
     def __init__(self, settings: NetworkSettings, seen: InputSettings) -> None:
         super().__init__()
-        strides = settings.strides(seen.spacing_mm)
-        self.backbone = Pyramid(len(seen.roles), settings.channels, seen.spacing_mm, strides)
+        strides, norm = settings.strides(seen.spacing_mm), NORMS[settings.norm]
+        self.backbone = Pyramid(len(seen.roles), settings.channels, seen.spacing_mm, strides, norm)
         self.first_stride = strides[0]
         channels = settings.channels
         self.foreground = nn.Conv3d(channels[0], len(settings.structures), 1)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.model.networks.build import build
-from medseg.model.networks.pyramid import Pyramid, VoxelNorm, kernel, spacings
+from medseg.model.networks.pyramid import CropNorm, Pyramid, VoxelNorm, kernel, spacings
 
 THICK = (0.8, 0.9, 3.0)
 SETTINGS = NetworkSettings(channels=(3, 4, 5, 6), structures=("lesion",))
@@ -45,6 +46,38 @@ def test_what_is_said_of_a_voxel_does_not_depend_on_what_is_far_away():
     torch.testing.assert_close(one[:, :, :10], changed[:, :, :10], rtol=0, atol=0)
     torch.testing.assert_close(one[:, :, :10], alone[:, :, :10], rtol=1e-4, atol=1e-5)
     assert (one[:, :, 24:] - changed[:, :, 24:]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("family", ["centre-offset", "regions", "queries"])
+def test_with_crop_norm_every_crop_is_normalised_by_itself_in_every_family(family):
+    settings = NetworkSettings(
+        family=family,
+        norm="crop",
+        channels=(3, 4, 5),
+        structures=("lesion",),
+        centre_heatmap=False,
+        offsets=False,
+    )
+    torch.manual_seed(3)
+    backbone = build(settings, seen((5, 4, 3))).backbone.eval()
+    crops = torch.rand(2, 2, 8, 12, 16)
+    louder = torch.cat([crops[:1], 5 * crops[1:]])
+    with torch.inference_mode():
+        one, other = backbone(crops)[0], backbone(louder)[0]
+        shifted = backbone(torch.cat([crops[:1, :, :4], 9 + crops[:1, :, 4:]], dim=2))[0]
+    torch.testing.assert_close(one[0], other[0], rtol=0, atol=1e-5)
+    assert (one[0, :, 0] - shifted[0, :, 0]).abs().max() > 1e-3, "what is far away counts"
+
+
+def test_crop_norm_is_torchs_instance_norm_in_the_fast_layout():
+    crops = (torch.rand(3, 4, 5, 7, 6) * 9).to(memory_format=torch.channels_last_3d)
+    mine, theirs = CropNorm(4), nn.InstanceNorm3d(4, affine=True)
+    with torch.no_grad():
+        for norm in (mine, theirs):
+            norm.weight.copy_(torch.tensor([1.0, 2, 3, 4]))
+            norm.bias.copy_(torch.tensor([0.0, -1, 1, 2]))
+    torch.testing.assert_close(mine(crops), theirs(crops), rtol=1e-4, atol=1e-5)
+    assert mine(crops).is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_voxels_are_normalised_over_their_channels_and_keep_the_fast_layout():
