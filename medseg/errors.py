@@ -51,6 +51,10 @@ class ResourceError(MedsegError):
     exit_code = 75
 
 
+class ExportMismatchError(MedsegError):
+    """An export does not say what was measured; the only error that is a fault of medseg."""
+
+
 class SourceNotFoundError(InputError):
     """There is nothing at the given path, or nothing that can be opened."""
 

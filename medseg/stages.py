@@ -27,7 +27,7 @@ from medseg.formats import handover, nifti, tables
 from medseg.site_secret import load_site_secret
 
 if TYPE_CHECKING:
-    from medseg.formats.dicom_source import DicomSource
+    from medseg.formats.dicom_objects import ObjectRun
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,9 @@ def line(
     progress("export", 0)
     export(work, chosen)
     progress("export", 1)
+    progress("verify", 0)
+    verify(work, chosen)
+    progress("verify", 1)
 
 
 def demo(run: Path, seed: int = 0, progress: Progress = silent) -> str:
@@ -173,13 +176,14 @@ def measure(work: Path, protocol: Protocol) -> None:
         ]
         flags = doubts(rows, config.load_structures())
         handover.write_flags(work / run_folder.STAGES / "measure-flags.json", flags)
+        tables.write_json(work / run_folder.STAGES / "rows.json", rows)
         tables.write_csv(work / run_folder.TABLE_CSV, rows)
         tables.write_json(work / run_folder.TABLE_JSON, rows)
         tables.write_parquet(work / run_folder.TABLE_PARQUET, rows)
 
 
 def report(work: Path, protocol: Protocol) -> None:
-    """Write the run record and the report; where no PDF can be made, a flag says why."""
+    """Write the report; where no PDF can be made, a flag says why."""
     from medseg.report import pdf
     from medseg.report.build import build_report
     from medseg.report.html import render
@@ -204,7 +208,6 @@ def report(work: Path, protocol: Protocol) -> None:
         (work / run_folder.REPORT_HTML).write_text(render(page), encoding="utf-8")
         if fault is None:
             (work / run_folder.REPORT_PDF).write_bytes(pdf.render_pdf(page))
-    _write_json(work / run_folder.RUN_RECORD, asdict(_record(work, protocol)))
 
 
 def _identification(
@@ -225,13 +228,31 @@ def _identification(
 
 
 def export(work: Path, protocol: Protocol) -> None:
-    """Write the objects for a PACS where the source was DICOM, and the run record again."""
-    from medseg.formats.dicom_source import read_source
-
+    """Write the objects for a PACS where the source was DICOM."""
     with _timed(work, "export"):
-        source = read_source(work / run_folder.STAGES, protocol.main_role)
-        if source is not None:
-            _export_objects(work, protocol, source)
+        run = _object_run(work, protocol)
+        if run is not None:
+            _export_objects(work, protocol, run)
+
+
+def verify(work: Path, protocol: Protocol) -> None:
+    """Read every export back, compare it with what was measured, and write the run record.
+
+    Raises:
+        ExportMismatchError: An export says something else; names it.
+    """
+    from medseg.verify.truth import Truth
+    from medseg.verify.verify import verify as verify_exports
+
+    with _timed(work, "verify"):
+        stages = work / run_folder.STAGES
+        main = handover.read_study(stages).series[protocol.main_role]
+        lesions, organs = (
+            handover.read_instances(stages / stage) for stage in ("lesions", "organs")
+        )
+        rows = tables.read_json(stages / "rows.json")
+        truth = Truth(lesions, organs, main.volume, main.slices, rows)
+        verify_exports(work, truth, _object_run(work, protocol))
     _write_json(work / run_folder.RUN_RECORD, asdict(_record(work, protocol)))
 
 
@@ -273,14 +294,23 @@ def score_phantom(work: Path) -> str:
     )
 
 
-def _export_objects(work: Path, protocol: Protocol, source: "DicomSource") -> None:
-    """Write every DICOM object; a map without instances has none."""
-    from medseg.formats import dicom_pdf, dicom_seg, dicom_sr, rtstruct
+def _object_run(work: Path, protocol: Protocol) -> "ObjectRun | None":
+    """What the DICOM objects of a run share; None where none can be made."""
     from medseg.formats.dicom_objects import ObjectRun
+    from medseg.formats.dicom_source import read_source
 
+    source = read_source(work / run_folder.STAGES, protocol.main_role)
+    if source is None:
+        return None
     card = config.load_card(protocol.segment.model)
     identity = _identity(_inputs(work), card, protocol)
-    run = ObjectRun(source, identity, card.name, config.load_structures())
+    return ObjectRun(source, identity, card.name, config.load_structures())
+
+
+def _export_objects(work: Path, protocol: Protocol, run: "ObjectRun") -> None:
+    """Write every DICOM object; a map without instances has none."""
+    from medseg.formats import dicom_pdf, dicom_seg, dicom_sr, rtstruct
+
     lesions, organs = (
         handover.read_instances(work / run_folder.STAGES / stage) for stage in ("lesions", "organs")
     )

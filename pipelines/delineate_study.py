@@ -65,3 +65,4 @@ def line(
     tasks.measure(work, protocol)
     tasks.report(work, protocol)
     tasks.export(work, protocol)
+    tasks.verify(work, protocol)

@@ -1,18 +1,19 @@
 """A study with lesions and organs, and everything that goes to a PACS from it, written for real."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from medseg import config
+from medseg import config, run_folder
 from medseg.config import MeasureSettings
 from medseg.core.geometry import Geometry
 from medseg.core.instances import Instance, InstanceMap, tracking_uid
 from medseg.core.measurements import Measurement
-from medseg.formats import dicom_pdf, dicom_seg, dicom_sr, rtstruct
+from medseg.formats import dicom_pdf, dicom_seg, dicom_sr, nifti, rtstruct, tables
 from medseg.formats.dicom import read_file
 from medseg.formats.dicom_objects import ObjectRun
 from medseg.formats.dicom_pixels import read_voxels
@@ -155,6 +156,21 @@ def write_objects(one: Exported) -> None:
     )
     rtstruct.write_structures(one.objects / "structures.dcm", (one.lesions, one.organs), one.run)
     dicom_pdf.write_pdf(one.objects / "report.dcm", PDF, one.run, names_patient=False)
+
+
+def run_folder_with_all(folder: Path, datasets: Sequence[Dataset]) -> Exported:
+    """A run folder with every export, as the stages leave it."""
+    one = export(folder, datasets)
+    nifti.write_labels(folder / run_folder.LESIONS, one.lesions.labels, one.lesions.geometry)
+    nifti.write_labels(folder / run_folder.ORGANS, one.organs.labels, one.organs.geometry)
+    tables.write_csv(folder / run_folder.TABLE_CSV, one.rows)
+    tables.write_json(folder / run_folder.TABLE_JSON, one.rows)
+    tables.write_parquet(folder / run_folder.TABLE_PARQUET, one.rows)
+    data = json.dumps({"lesions": [asdict(row) for row in one.lesion_rows]})
+    page = f'<html><script type="application/json" id="data">{data}</script></html>'
+    (folder / run_folder.REPORT_HTML).write_text(page, encoding="utf-8")
+    (folder / run_folder.REPORT_PDF).write_bytes(PDF)
+    return one
 
 
 def written_again(one: Exported, folder: Path) -> Exported:

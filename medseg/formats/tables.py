@@ -134,6 +134,22 @@ def read_confidences(path: Path) -> dict[int, float]:
     return dict(rows)
 
 
+def read_parquet(path: Path) -> tuple[list[Row], dict[str, str]]:
+    """Read the rows of a Parquet table, and the unit that each column names.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no Parquet table.
+    """
+    table = pq.read_table(path)
+    units = {
+        field.name: field.metadata[b"unit"].decode()
+        for field in table.schema
+        if field.metadata and b"unit" in field.metadata
+    }
+    return table.to_pylist(), units
+
+
 def plain(rows: Sequence[Measurement]) -> list[Row]:
     """The rows as JSON holds them, in order.
 

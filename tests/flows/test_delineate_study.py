@@ -58,6 +58,7 @@ def contents(run: Path) -> dict[str, bytes]:
         "measure",
         "report",
         "export",
+        "verify",
     }
     assert record.pop("peak_memory_mib") > 0
     files[run_folder.RUN_RECORD] = json.dumps(record).encode()

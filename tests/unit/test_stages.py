@@ -6,9 +6,14 @@ import pytest
 
 from medseg import config, run_folder, stages
 from medseg.config import Protocol
-from medseg.errors import ResourceError, SettingsError
+from medseg.core.study import Series, Study
+from medseg.errors import ExportMismatchError, ResourceError, SettingsError
+from medseg.formats import handover, tables
+from medseg.formats.dicom_pixels import read_voxels
+from medseg.formats.dicom_source import write_source
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import write_study
+from tests import pacs
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,27 @@ def test_a_protocol_without_the_roles_of_its_model_is_refused_before_reading(
         with pytest.raises(SettingsError, match="needs the roles pet"):
             stages.ingest(study, work, changed(roles=roles), {})
     assert list((work / run_folder.STAGES).iterdir()) == []
+
+
+def test_an_export_that_says_something_else_is_named_and_nothing_is_published(
+    tmp_path: Path,
+) -> None:
+    with (
+        pytest.raises(ExportMismatchError, match=r"instances\.csv"),
+        run_folder.staged(tmp_path / "run") as work,
+    ):
+        one = pacs.run_folder_with_all(work, pacs.series(pacs.axial()))
+        volume, digest = read_voxels(one.stack)
+        series = Series(4, "CT", volume, digest, one.stack.references)
+        folder = work / run_folder.STAGES
+        handover.write_study(folder, Study({"pet": series}, {}))
+        handover.write_instances(folder / "lesions", one.lesions)
+        handover.write_instances(folder / "organs", one.organs)
+        tables.write_json(folder / "rows.json", one.rows)
+        write_source(folder, "pet", one.run.source)
+        tables.write_csv(work / run_folder.TABLE_CSV, [*one.rows, one.rows[0]])
+        stages.verify(work, changed())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../evil", "Pet", "", "a b"])

@@ -1,0 +1,108 @@
+"""Tables, page and label maps, parsed again and held against the table and the voxels."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from medseg.core.instances import InstanceMap
+from medseg.core.measurements import COLUMNS, Measurement
+from medseg.formats import nifti, tables
+from medseg.verify.truth import expect
+
+UNITS = {"volume_mm3": "mm3", "longest_axial_diameter_mm": "mm", "surface_area_mm2": "mm2"}
+"""Columns whose unit Parquet must name."""
+
+
+def check_labels(path: Path, labelled: InstanceMap) -> None:
+    """Hold a label map on disk against the one in memory, voxel by voxel.
+
+    Raises:
+        MismatchError: It is another one.
+    """
+    labels, geometry = nifti.read_labels(path)
+    expect(geometry.matches(labelled.geometry), "it lies elsewhere")
+    expect(np.array_equal(labels, labelled.labels), "its labels are others")
+
+
+def check_csv(path: Path, rows: Sequence[Measurement]) -> None:
+    """Hold a CSV table against the rows.
+
+    Raises:
+        MismatchError: A row or a number differs.
+    """
+    found = list(csv.DictReader(StringIO(path.read_text(encoding="utf-8"), newline="")))
+    expect(len(found) == len(rows), "it holds another number of rows")
+    for cells, row in zip(found, rows, strict=True):
+        expect(tuple(cells) == COLUMNS, "its columns are others")
+        for column, cell in cells.items():
+            same = _same(cell, getattr(row, column))
+            expect(same, f"{column} of {row.kind} {row.instance} differs")
+
+
+def check_parquet(path: Path, rows: Sequence[Measurement]) -> None:
+    """Hold a Parquet table against the rows, and the units that it names.
+
+    Raises:
+        MismatchError: A row, a number or a unit differs.
+    """
+    found, units = tables.read_parquet(path)
+    wanted = [{column: asdict(row)[column] for column in COLUMNS} for row in rows]
+    expect(found == wanted, "a row or a number differs")
+    expect({name: units.get(name) for name in UNITS} == UNITS, "a unit differs")
+
+
+def check_page(path: Path, rows: Sequence[Measurement]) -> None:
+    """Hold the numbers embedded in the report against the rows of the lesions.
+
+    Raises:
+        MismatchError: A lesion or a number differs.
+    """
+    page = _DataElement()
+    page.feed(path.read_text(encoding="utf-8"))
+    expect(page.data, "it holds no numbers")
+    found = json.loads(page.data)["lesions"]
+    wanted = json.loads(json.dumps([asdict(row) for row in rows if row.kind == "lesion"]))
+    expect(len(found) == len(wanted), "it holds another number of lesions")
+    for shown, row in zip(found, wanted, strict=True):
+        known = {name: shown.get(name) for name in row}
+        expect(known == row, f"a number of lesion {row['instance']} differs")
+
+
+class _DataElement(HTMLParser):
+    """Collects the text of the element `#data`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = ""
+        self._is_inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Enter the element."""
+        self._is_inside = tag == "script" and ("id", "data") in attrs
+
+    def handle_data(self, data: str) -> None:
+        """Keep what stands in it."""
+        if self._is_inside:
+            self.data += data
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave it."""
+        if tag == "script":
+            self._is_inside = False
+
+
+def _same(cell: str, value: object) -> bool:
+    """Whether a cell of CSV says a value."""
+    if value is None:
+        return cell == ""
+    if isinstance(value, bool):
+        return cell == ("true" if value else "false")
+    if isinstance(value, float):
+        return float(cell) == value
+    return cell == str(value)
