@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from medseg.core.geometry import Geometry
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.errors import InvalidVoxelsError, SourceNotFoundError, UnreadableFileError
-from medseg.formats.nifti_header import EXPORT_AGAIN, NiftiHeader, has_mark, parse_header
+from medseg.formats.nifti_header import (
+    EXPORT_AGAIN,
+    MOST_OFFSET,
+    NiftiHeader,
+    has_mark,
+    parse_header,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -137,7 +143,7 @@ def read_voxels(path: Path, header: NiftiHeader) -> tuple[NDArray[np.float32], s
     """
     digest = hashlib.sha256()
     if header.is_pair:
-        _read_all(path, digest)
+        _read_header_half(path, digest)
     data = np.empty(header.geometry.shape, np.float32, order="F")
     scaled = (header.slope, header.intercept) != (1.0, 0.0)
     for k, stored in enumerate(_planes(path, header, digest)):
@@ -269,7 +275,8 @@ def _planes(path: Path, header: NiftiHeader, digest: Digest) -> Iterator[NDArray
                     raise _cut()
                 filled += count
             yield plane.T
-        while beyond := file.read(CHUNK):
+        # Far enough to read the checksum behind a few bytes, and no bomb to its end.
+        while left < header.smallest_plane_bytes and (beyond := file.read(CHUNK)):
             left += len(beyond)
     if left >= header.smallest_plane_bytes:
         raise UnreadableFileError(
@@ -279,10 +286,18 @@ def _planes(path: Path, header: NiftiHeader, digest: Digest) -> Iterator[NDArray
         )
 
 
-def _read_all(path: Path, digest: Digest) -> None:
+def _read_header_half(path: Path, digest: Digest) -> None:
+    """Read the header of a pair to its end, so that its checksum is verified and its bytes named.
+
+    Raises:
+        UnreadableFileError: It is longer than a header with its extensions is.
+    """
     with _opened(path, digest) as (file, _):
-        while file.read(CHUNK):
-            continue
+        if len(file.read(MOST_OFFSET + 1)) > MOST_OFFSET:
+            raise UnreadableFileError(
+                "The header of the NIfTI pair is far longer than a header is, so it is damaged.",
+                EXPORT_AGAIN,
+            )
 
 
 def _cut() -> UnreadableFileError:

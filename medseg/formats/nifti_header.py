@@ -47,6 +47,9 @@ MAX_FORM_DIFFERENCE = 0.1
 """Distance of a corner under sform and under qform, as a share of the smallest spacing, that
 rounding of a quaternion in float32 can explain. Half a voxel is a real disagreement."""
 
+MOST_OFFSET = 2**26
+"""64 MiB before the first voxel: header extensions are texts and tables of a few MB."""
+
 SIZES = {348: Nifti1Header, 540: Nifti2Header}
 ENDIANNESS: tuple[Literal["<", ">"], ...] = ("<", ">")
 MAGIC = {348: (b"n+1\0", b"ni1\0"), 540: (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")}
@@ -106,7 +109,7 @@ def parse_header(block: bytes) -> NiftiHeader:
     dtype = _dtype(fields)
     offset = float(fields["vox_offset"])
     least = 0 if is_pair else size + 4
-    if not least <= offset < 2**40 or offset != int(offset):
+    if not least <= offset <= MOST_OFFSET or offset != int(offset):
         raise _damaged("the place of its voxels")
     slope, intercept = _scaling(fields)
     affine, flags = _affine(fields, shape)

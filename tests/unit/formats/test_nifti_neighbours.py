@@ -172,6 +172,21 @@ def test_an_extension_is_passed_over_whatever_it_says(tmp_path, size):
     accepted(tmp_path / "a.nii")
 
 
+def test_no_bomb_is_unpacked_to_its_end(tmp_path):
+    """Behind the voxels, behind the header of a pair, before the voxels; its end would not hold."""
+    fuse = bytes(2**24)
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(PLAIN + fuse, 1)[:-8] + b"garbage!")
+    assert "more voxels" in (row(path).problem or "")
+    path.write_bytes(gzip.compress(content(image(), offset=2.0**30) + fuse, 1))
+    assert "place of its voxels" in (row(path).problem or "")
+    pair = image(nib.Nifti1Pair)
+    (tmp_path / "b.img").write_bytes(np.asarray(pair.dataobj).tobytes("F"))
+    packed = gzip.compress(pair.header.binaryblock + 5 * fuse, 1)[:-8] + b"garbage!"
+    (tmp_path / "b.hdr").write_bytes(packed)
+    assert "longer than a header" in (row(tmp_path / "b.hdr").problem or "")
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair])
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import dcmread, uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
@@ -176,6 +176,38 @@ def test_what_may_make_a_wrong_volume_is_refused(tmp_path, change, which, error)
     assert (found.error or "").startswith(error)
     assert found.problem
     assert found.remedy
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "SecondaryCaptureImageStorage",
+        "MultiFrameGrayscaleWordSecondaryCaptureImageStorage",
+        "SegmentationStorage",
+        "RTDoseStorage",
+        "NuclearMedicineImageStorage",
+        "UltrasoundImageStorage",
+        "ComputedRadiographyImageStorage",
+        "XRay3DAngiographicImageStorage",
+        "ParametricMapStorage",
+        "RawDataStorage",
+    ],
+)
+def test_other_kinds_of_pictures_are_no_volume_whatever_modality_they_claim(tmp_path, kind):
+    found = row(written(tmp_path, tags(SOPClassUID=getattr(uid, kind))))
+    assert found.error == "NotAnImageError"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["ComprehensiveSRStorage", "RTStructureSetStorage", "RTPlanStorage", "BasicTextSRStorage"],
+)
+def test_an_object_without_pictures_is_left_aside_and_alone_refused(tmp_path, kind):
+    object_ = tags(SOPClassUID=getattr(uid, kind), PixelData=None, Modality=None)
+    written(tmp_path, object_)
+    found = inspect(tmp_path)
+    assert (found.series, sum(one.files for one in found.ignored)) == ((), GRID.shape[2])
+    assert row(tmp_path / "file0").error == "NotAnImageError"
 
 
 @pytest.mark.parametrize(("step", "outcome"), [(0.0001, "ok"), (2.0, "refused")])
