@@ -113,9 +113,8 @@ def consider(role: str, rule: Role, here: Judged, main: AcceptedSeries | None) -
     return Ranking(role, rule, here, rank(rule, fitting, main), excluded)
 
 
-def consider_chosen(role: str, rule: Role, path: Path) -> Ranking:
+def consider_chosen(role: str, rule: Role, here: Judged) -> Ranking:
     """Rank what lies at the path that the user chose for a role; one series is taken as it is."""
-    here = judge(path)
     ranking = consider(role, rule, here, None)
     if ranking.ranked:
         return ranking

@@ -36,14 +36,14 @@ def hand_on(
 
     Raises:
         SourceNotFoundError: There is nothing at a path.
-        InputError: As `select.choose_protocol` and `select.read_study`.
+        InputError: As `select.choose_protocol` and `select.read_chosen`.
     """
-    here = judge(source)
+    here, picked = judge(source), select.judge_each(overrides)
     why = "asked for by the user"
     if protocol is None:
         known = [config.load_protocol(name) for name in config.embedded("protocols")]
-        protocol, why = select.choose_protocol(here, known)
-    study, chosen = select.read_chosen(here, protocol, overrides, secret)
+        protocol, why = select.choose_protocol(here, known, picked)
+    study, chosen = select.read_chosen(here, protocol, picked, secret)
     study = _with_source(study, folder, protocol.main_role, chosen[protocol.main_role])
     handover.write_study(folder, replace(study, choice={"protocol": why, **study.choice}))
     return protocol

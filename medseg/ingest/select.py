@@ -39,13 +39,22 @@ def read_study(
     Raises:
         SourceNotFoundError: There is nothing at a path.
     """
-    return read_chosen(judge(source), protocol, overrides, secret)[0]
+    return read_chosen(judge(source), protocol, judge_each(overrides), secret)[0]
+
+
+def judge_each(overrides: Mapping[str, Path]) -> dict[str, Judged]:
+    """All series at the path that the user chose for a role.
+
+    Raises:
+        SourceNotFoundError: There is nothing at a path.
+    """
+    return {role: judge(path) for role, path in overrides.items()}
 
 
 def read_chosen(
     here: Judged,
     protocol: Protocol,
-    overrides: Mapping[str, Path],
+    overrides: Mapping[str, Judged],
     secret: bytes | None = None,
 ) -> tuple[Study, Mapping[str, AcceptedSeries]]:
     """Choose a series for every role and read its voxels.
@@ -53,24 +62,17 @@ def read_chosen(
     Args:
         here: All series of the source, as `choice.judge` finds them.
         protocol: Its roles say what is needed.
-        overrides: Role to the file or folder that the user chose for it.
+        overrides: Role to all series at the path that the user chose for it.
         secret: The site's secret for pseudonyms, or None.
 
     Returns:
         The study, and for each role what was read.
 
     Raises:
-        SourceNotFoundError: There is nothing at a path that the user chose.
         SeriesChoiceError: No series, or several, fit a role that is required.
         UnitError: The series that fits is not in the unit that the role needs.
         InputError: The chosen series cannot be read, or the only one that would fit was refused.
     """
-    unknown = sorted(set(overrides) - set(protocol.roles))
-    if unknown:
-        raise SeriesChoiceError(
-            f"The protocol has no role named {', '.join(unknown)}.",
-            f"Its roles are {', '.join(protocol.roles)}.",
-        )
     rankings: dict[str, Ranking] = {}
     choices: dict[str, Choice] = {}
     _fill(here, protocol, overrides, rankings, choices)
@@ -85,15 +87,18 @@ def read_chosen(
     return study, chosen
 
 
-def choose_protocol(here: Judged, protocols: Sequence[Protocol]) -> tuple[Protocol, str]:
-    """The protocol whose required roles the source can fill.
+def choose_protocol(
+    here: Judged, protocols: Sequence[Protocol], overrides: Mapping[str, Judged] | None = None
+) -> tuple[Protocol, str]:
+    """The protocol whose required roles the source, or what the user chose for them, can fill.
 
     A protocol that is chosen for some parts of the body alone (`Protocol.chosen_for`) needs a main
     series that states one of them, and comes after one that is for all, such as a PET's.
 
     Args:
-        here: As for `read_study`.
+        here: All series of the source.
         protocols: What there is to choose from.
+        overrides: As in `read_chosen`.
 
     Returns:
         The protocol, and one sentence that says why it was chosen.
@@ -107,7 +112,7 @@ def choose_protocol(here: Judged, protocols: Sequence[Protocol]) -> tuple[Protoc
     for protocol in protocols:
         choices: dict[str, Choice] = {}
         try:
-            _fill(here, protocol, {}, {}, choices)
+            _fill(here, protocol, overrides or {}, {}, choices)
         except InputError as error:
             lacks.append(error)
             continue
@@ -171,7 +176,7 @@ def explain(here: Judged, protocol: Protocol) -> Explanation:
 def _fill(
     here: Judged,
     protocol: Protocol,
-    overrides: Mapping[str, Path],
+    overrides: Mapping[str, Judged],
     rankings: dict[str, Ranking],
     choices: dict[str, Choice],
 ) -> None:
@@ -180,13 +185,20 @@ def _fill(
     Args:
         here: All series of the source.
         protocol: Its roles.
-        overrides: As in `read_study`.
+        overrides: As in `read_chosen`.
         rankings: Gets what was considered for each role, so that a refusal can be explained.
         choices: Gets the choice for each role.
 
     Raises:
+        SeriesChoiceError: The user chose for a role that the protocol does not have.
         InputError: A required role stays empty.
     """
+    unknown = sorted(set(overrides) - set(protocol.roles))
+    if unknown:
+        raise SeriesChoiceError(
+            f"The protocol has no role named {', '.join(unknown)}.",
+            f"Its roles are {', '.join(protocol.roles)}.",
+        )
     main: AcceptedSeries | None = None
     for role, rule in protocol.roles.items():
         is_chosen = role in overrides

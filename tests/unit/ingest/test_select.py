@@ -19,7 +19,7 @@ from medseg.formats.dicom import read_file
 from medseg.ingest import discover
 from medseg.ingest.choice import judge
 from medseg.ingest.hand_on import hand_on
-from medseg.ingest.select import choose_protocol, read_study
+from medseg.ingest.select import choose_protocol, judge_each, read_study
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
 
@@ -191,6 +191,15 @@ def test_a_protocol_for_a_part_of_the_body_needs_that_part_stated_and_yields_to_
     nifti(tmp_path / "one" / "a.nii.gz")
     assert choose_protocol(judge(tmp_path / "one"), [neck, general])[0].name == "pet"
     read_study(tmp_path / "silent", neck, {})  # named, it is used whatever the study states
+
+
+def test_what_the_user_chose_for_a_role_counts_when_a_protocol_is_chosen(tmp_path):
+    dicom_series.write(tmp_path / "ct", ct())
+    dicom_series.write(tmp_path / "elsewhere", pet())
+    here, picked = judge(tmp_path / "ct"), judge_each({"pet": tmp_path / "elsewhere"})
+    known = [protocol("pet", pet=PET), protocol("ct", ct=CT)]
+    assert choose_protocol(here, known)[0].name == "ct"
+    assert choose_protocol(here, known, picked)[0].name == "pet"
 
 
 def test_no_protocol_is_chosen_for_a_study_that_fits_none(tmp_path):
