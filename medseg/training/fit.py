@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medseg.config import ModelCard, load, plain
 from medseg.core.prediction import Progress, silent
@@ -105,13 +105,22 @@ def begin(settings: TrainingSettings, start: Mapping[str, Tensor] | None = None)
     torch.manual_seed(settings.seed)
     network = build(settings.network, settings.input)
     if start is not None:
-        weights.put(start, network)
+        weights.put(begun_with(start, network), network)
     network.to(device())
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
     return State(network, average, optimiser, step=0, losses=[], history=[])
+
+
+def begun_with(start: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
+    """The given weights; those of another family's heads are replaced by the network's own."""
+    own = network.state_dict()
+    if start.keys() == own.keys():
+        return start
+    shared = {name: tensor for name, tensor in start.items() if name.startswith("backbone.")}
+    return own | shared
 
 
 def device() -> torch.device:

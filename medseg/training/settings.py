@@ -176,8 +176,8 @@ class TrainingSettings(Settings):
     """Voxels of a training crop along R, A and S; a multiple of the network's coarsest step."""
 
     start_from: str | None = None
-    """Name of the run, in a folder beside this one's, whose mean weights this one begins with;
-    None begins at random."""
+    """Name of the run, in a folder beside this one's, whose mean weights this one begins with; one
+    of another family gives its backbone alone. None begins at random."""
 
     seed: int = 0
     steps: int = Field(gt=0)

@@ -10,12 +10,13 @@ import torch
 from medseg.config import InputSettings, NetworkSettings, SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput
+from medseg.errors import ModelError
 from medseg.model.load import model_of
 from medseg.model.networks.build import build
 from medseg.model.networks.queries import Answer, mask_logits
 from medseg.model.networks.regions import by_anchor, clip
 from medseg.segment.proposals import adopt
-from medseg.training.fit import run, unpublished_card
+from medseg.training.fit import begin, run, unpublished_card
 from medseg.training.objectives import objective
 from medseg.training.pet_lesions import PetLesions
 from medseg.training.query_loss import assign, dice_costs
@@ -181,3 +182,19 @@ def test_boxes_are_cut_to_the_image_and_stay_a_voxel_long():
     cut = clip(boxes, (8, 10, 12))
     assert cut[0].tolist() == [0, 2, 4, 5, 10, 9]
     assert cut[1].tolist() == [2, 3, 11, 3, 5, 12]
+
+
+def test_a_run_of_another_family_gives_its_backbone_and_nothing_else(settings):
+    dense = settings_of(settings, "queries")
+    dense = dense.model_copy(
+        update={"network": NetworkSettings(channels=(8, 16, 24), structures=("lesion",))}
+    )
+    given = begin(dense).average
+    begun = begin(settings_of(settings, "regions").model_copy(update={"seed": 3}), given).average
+    alone = begin(settings_of(settings, "regions").model_copy(update={"seed": 3})).average
+    for name, tensor in begun.items():
+        assert torch.equal(tensor, (given if name.startswith("backbone.") else alone)[name]), name
+    smaller = settings_of(settings, "regions")
+    network = smaller.network.model_copy(update={"channels": (8, 16)})
+    with pytest.raises(ModelError, match="do not fit"):
+        begin(smaller.model_copy(update={"network": network}), given)
