@@ -307,6 +307,10 @@ class InputSettings(Settings):
     """A tile in which no voxel of the first channel, as normalised, reaches this is air: nothing is
     predicted there. A network that normalises each tile would make structures of its noise."""
 
+    mirrored: bool = False
+    """Whether the mirror image is predicted too, and the mean taken: a little better where crops
+    were mirrored in training, in twice the time. Structures of one side change names with it."""
+
     @model_validator(mode="after")
     def _one_clip_for_each_role(self) -> "InputSettings":
         if len(self.clip) != len(self.roles):

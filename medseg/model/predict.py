@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from medseg.config import ModelCard, Spacing
+from medseg.config import ModelCard, Spacing, load_structures
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
+from medseg.core.structures import mirrored
 from medseg.model.normalise import normalise
 from medseg.model.tiling import corners, weights
 
@@ -60,7 +61,11 @@ class TiledModel:
             ValueError: The study has other channels than the model.
         """
         network = self.card.network
-        outputs = self._outputs(normalise(study.data, self.card.input), progress)
+        data = normalise(study.data, self.card.input)
+        if self.card.input.mirrored:
+            outputs = self._of_both_sides(data, progress)
+        else:
+            outputs = self._outputs(data, progress)
         values: NDArray[np.float32] = torch.from_numpy(outputs[: network.logits]).sigmoid_().numpy()
         return VoxelPrediction(
             probabilities=values[: len(network.structures)],
@@ -69,6 +74,20 @@ class TiledModel:
             centre_heatmap=values[-1] if network.centre_heatmap else None,
             offsets_mm=outputs[network.logits :] if network.offsets else None,
         )
+
+    def _of_both_sides(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
+        """The mean of what is said of a study and of its mirror image, right for left."""
+        network, structures = self.card.network, load_structures()
+        as_it_is = self._outputs(data, lambda stage, share: progress(stage, share / 2))
+        reversed_r = np.ascontiguousarray(data[:, ::-1])
+        image = self._outputs(reversed_r, lambda stage, share: progress(stage, 0.5 + share / 2))
+        order = [network.structures.index(mirrored(n, structures)) for n in network.structures]
+        image = image[[*order, *range(len(order), len(image))], ::-1]
+        if network.offsets:
+            image[network.logits] *= -1  # a way to the right becomes one to the left
+        as_it_is += image
+        as_it_is /= 2
+        return as_it_is
 
     def _outputs(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
         """(outputs, I, J, K) means of what the tiles say, weighted by how central a voxel was."""

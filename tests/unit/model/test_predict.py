@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from medseg.config import InputSettings, NetworkSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput
 from medseg.model.networks.build import build
@@ -132,3 +133,40 @@ def test_a_full_memory_is_told_from_other_faults() -> None:
         torch.empty(2**50)
     with pytest.raises(RuntimeError, match="shape"), out_of_memory():
         torch.ones(2, 3) @ torch.ones(2, 3)
+
+
+def test_a_mirrored_patient_is_said_to_have_everything_on_the_other_side(card):
+    """With `mirrored`, whatever the network; without it, only a symmetric one would."""
+    network = NetworkSettings(
+        channels=(3, 4), structures=("parotid_right", "spinal_cord", "parotid_left")
+    )
+    seen = InputSettings(
+        roles=("ct",), spacing_mm=(5, 4, 3), clip=((0, 30),), tile=(12, 8, 16), mirrored=True
+    )
+    card = card.model_copy(update={"network": network, "input": seen})
+    torch.manual_seed(4)
+    built = build(network, seen).eval()
+    nn.init.normal_(built.head.weight, std=5)
+    shape = (28, 18, 35)
+    data = np.random.default_rng(5).uniform(0, 30, (1, *shape)).astype(np.float32)
+    grid = Geometry(shape, np.diag((5, 4, 3, 1)))
+    turned = ModelInput(np.ascontiguousarray(data[:, ::-1]), grid)
+    shares = []
+
+    def told(stage, share):
+        shares.append((stage, share))
+
+    model = TiledModel(card, built, tile_overlap=0.5)
+    one, other = model.predict(ModelInput(data, grid), told), model.predict(turned)
+    swapped = other.probabilities[[2, 1, 0], ::-1]
+    np.testing.assert_allclose(one.probabilities, swapped, atol=1e-5)
+    np.testing.assert_allclose(one.centre_heatmap, other.centre_heatmap[::-1], atol=1e-5)
+    away = np.array([-1, 1, 1]).reshape(3, 1, 1, 1)
+    np.testing.assert_allclose(one.offsets_mm, away * other.offsets_mm[:, ::-1], atol=1e-3)
+    assert shares[-1] == ("predict", 1)
+    assert [share for _, share in shares] == sorted(share for _, share in shares)
+    plain = TiledModel(
+        card.model_copy(update={"input": seen.model_copy(update={"mirrored": False})}), built, 0.5
+    )
+    one, other = plain.predict(ModelInput(data, grid)), plain.predict(turned)
+    assert np.abs(one.probabilities - other.probabilities[[2, 1, 0], ::-1]).max() > 0.01
