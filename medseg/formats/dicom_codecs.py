@@ -56,6 +56,9 @@ def decode(frame: memoryview | bytes, encoding: Encoding) -> NDArray[np.generic]
         "pixel_keyword": encoding.place.keyword,
         "pixel_vr": encoding.place.vr,
     }
+    if syntax in JPEGTransferSyntaxes:
+        # The decoder's words are as wide as the codestream's values, whatever the header allots.
+        options["bits_allocated"] = 8 if _jpeg_frame(bytes(frame))[2] <= 8 else 16
     stated = cast(DecodeOptions, {name: o for name, o in options.items() if o is not None})
     source = encapsulate([bytes(frame)], has_bot=False) if syntax.is_encapsulated else frame
     values, _ = next(_decoder(syntax).iter_array(source, raw=True, **stated))
@@ -96,7 +99,7 @@ def _check_codestream(frame: memoryview | bytes, encoding: Encoding) -> None:
     if encoding.syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
         if END_OF_IMAGE not in bytes(frame[-16:]):
             raise ValueError("a compressed image without its end")
-        matrix = _jpeg_matrix(bytes(frame))
+        matrix = _jpeg_frame(bytes(frame))[:2]
     elif encoding.syntax in JPEG2000TransferSyntaxes:
         matrix = _jpeg2000_matrix(bytes(frame))
     else:
@@ -105,15 +108,15 @@ def _check_codestream(frame: memoryview | bytes, encoding: Encoding) -> None:
         raise ValueError("a compressed image of another matrix")
 
 
-def _jpeg_matrix(image: bytes) -> tuple[int, int]:
-    """Rows and columns that a JPEG or JPEG-LS image states before its first scan."""
+def _jpeg_frame(image: bytes) -> tuple[int, int, int]:
+    """Rows, columns and bits that a JPEG or JPEG-LS image states before its first scan."""
     place = 2
     while place + 9 <= len(image):
         if image[place] != 0xFF:
             break
         marker = image[place + 1]
         if marker in START_OF_FRAME:
-            return _big(image, place + 5, 2), _big(image, place + 7, 2)
+            return _big(image, place + 5, 2), _big(image, place + 7, 2), image[place + 4]
         place += 1 if marker == 0xFF else 2 + _big(image, place + 2, 2)
     raise ValueError("a compressed image without a matrix")
 

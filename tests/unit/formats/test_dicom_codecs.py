@@ -211,6 +211,44 @@ def test_lossless_jpeg_changes_no_value(tmp_path, syntax, bits, signed):
     )
 
 
+@pytest.mark.parametrize("predictor", range(1, 8))
+def test_every_predictor_of_lossless_jpeg_is_read(tmp_path, predictor):
+    stored = values(16, signed=False)
+    images = [
+        bytes(imagecodecs.jpeg_encode(p, lossless=True, predictor=predictor, bitspersample=16))
+        for p in planes(stored)
+    ]
+    made = compressed(datasets(stored, 16), JPEGLossless, images)
+    assert np.array_equal(data(tmp_path, made), stored)
+
+
+ENCODERS = {
+    JPEG2000Lossless: lambda plane, bits: jpeg2000(plane, bits, 0),
+    HTJ2KLossless: lambda plane, _bits: imagecodecs.htj2k_encode(plane, reversible=True),
+    JPEGLSLossless: lambda plane, _bits: imagecodecs.jpegls_encode(plane),
+    JPEGLosslessSV1: lambda plane, bits: imagecodecs.ljpeg_encode(plane, bitspersample=bits),
+}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("syntax", ENCODERS)
+def test_what_lies_above_bits_stored_is_no_part_of_a_compressed_value(tmp_path, syntax, signed):
+    """Overlays of old, packed together with the values in words of 16 bits."""
+    stored = values(12, signed=signed)
+    dirty = (stored.astype(np.int32) & 0xFFF | 0xA000).astype(np.uint16)
+    images = [bytes(ENCODERS[syntax](plane, 16)) for plane in planes(dirty)]
+    made = compressed(datasets(stored, 12), syntax, images)
+    assert np.array_equal(data(tmp_path, made), stored)
+
+
+@pytest.mark.parametrize("syntax", ENCODERS)
+def test_a_header_may_allot_more_bits_than_the_codestream_uses(tmp_path, syntax):
+    narrow = values(8, signed=False)
+    images = [bytes(ENCODERS[syntax](plane, 8)) for plane in planes(narrow)]
+    made = compressed(datasets(narrow, 8, BitsAllocated=16), syntax, images)
+    assert np.array_equal(data(tmp_path, made), narrow)
+
+
 def smooth(bits: int) -> np.ndarray:
     """What a lossy codec is made for."""
     i, j, k = np.indices(GEOMETRY.shape)
