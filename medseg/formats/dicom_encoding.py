@@ -116,10 +116,10 @@ def encoding_of(dataset: FileDataset, place: Place) -> Encoding:
     """What the header says of the pixels.
 
     Raises:
-        MalformedValueError: One of its values is damaged.
+        MalformedValueError: One of its values is damaged, or one is missing that decoding needs.
     """
     offsets = value(dataset, "ExtendedOffsetTable"), value(dataset, "ExtendedOffsetTableLengths")
-    return Encoding(
+    found = Encoding(
         UID(dataset.file_meta.TransferSyntaxUID),
         place,
         integer(dataset, "Rows") or 0,
@@ -135,6 +135,12 @@ def encoding_of(dataset: FileDataset, place: Place) -> Encoding:
         if isinstance(offsets[0], bytes) and isinstance(offsets[1], bytes)
         else None,
     )
+    needed = [found.samples, found.bits_allocated]
+    if place.keyword == "PixelData":
+        needed += [found.bits_stored, found.pixel_representation]
+    if None in needed or not found.photometric:
+        raise MalformedValueError
+    return found
 
 
 def frames_in(content: bytes, encoding: Encoding) -> Iterator[memoryview | bytes]:
