@@ -166,6 +166,61 @@ def evaluate(
 
 
 @app.command
+def send(
+    run: Path,
+    *,
+    to: str,
+    calling: str = "MEDSEG",
+    attempts: int = 4,
+    timeout_seconds: float = 30,
+    commitment_port: int | None = None,
+    commitment_host: str = "127.0.0.1",
+    tls_ca: Path | None = None,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+    token_file: Path | None = None,
+    log: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Send the DICOM objects of a run to a PACS: C-STORE or STOW-RS.
+
+    What fails in a way that may pass is tried again, after 2, 4, 8 ... seconds.
+
+    Args:
+        run: A run folder.
+        to: AET@HOST:PORT, or the address of a DICOMweb service such as https://pacs/dicom-web.
+        calling: Our own application entity title.
+        attempts: Tries of each object.
+        timeout_seconds: Longest wait for a connection or an answer.
+        commitment_port: Ask the PACS to commit itself to keep what it took (C-STORE only), and
+            wait for its answer on this port; the PACS must know it.
+        commitment_host: Address of this machine at which the answer is waited for.
+        tls_ca: Certificates that may have signed the PACS's; turns TLS on.
+        tls_certificate: Our own certificate; turns TLS on.
+        tls_key: Its private key, where it lies in a file of its own.
+        token_file: File that holds a bearer token for STOW-RS.
+        log: File that a line of JSON is added to for each object, without identifiers.
+        json: Print one JSON object for machines.
+    """
+    from medseg import sending
+    from medseg.formats.dicom_send import Patience
+    from medseg.terminal import as_json
+
+    sender = sending.Sender(
+        title=calling,
+        patience=Patience(attempts=attempts, timeout_seconds=timeout_seconds),
+        commitment=None if commitment_port is None else (commitment_host, commitment_port),
+        tls=sending.trusted(tls_ca, tls_certificate, tls_key),
+        token=None if token_file is None else sending.read_token(token_file),
+    )
+    done = [sending.plain(one) for one in sending.send(run, to, sender, log)]
+    if json:
+        print(as_json({"objects": done}))
+    else:
+        print("\n".join(sending.said(one) for one in done))
+
+
+@app.command
 def protocols(*, json: Json = False) -> None:
     """List the embedded protocols.
 

@@ -109,3 +109,11 @@ class UnitError(InputError):
 
 class RunFolderError(InputError):
     """The run folder exists already, or is not one of ours."""
+
+
+class PacsRefusalError(InputError):
+    """A PACS does not take an object, or does not keep it."""
+
+
+class PacsUnreachableError(ResourceError):
+    """A PACS does not answer, or has no room now."""
