@@ -5,7 +5,7 @@ from html import escape
 
 from medseg.training.checkpoint import Validation
 
-WIDTH, HEIGHT, MARGIN = 640, 360, 48
+WIDTH, HEIGHT, MARGIN, LINE = 640, 400, 48, 16
 
 LOSS_COLOUR = "#b03a2e"
 SCORE_COLOURS = ("#1f618d", "#117864", "#7d3c98", "#b9770e", "#566573")
@@ -17,23 +17,27 @@ def draw_curve(history: Sequence[Validation]) -> str:
     The loss is drawn on a scale of its own, and so is each score that exceeds 1.
     """
     last = max(entry.step for entry in history)
-    bottom, right = HEIGHT - MARGIN, WIDTH - MARGIN
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<path d="M{MARGIN} {MARGIN}V{bottom}H{right}V{MARGIN}" fill="none" stroke="black"/>',
-    ]
     series = {"training loss": ([entry.loss for entry in history], LOSS_COLOUR)}
     for number, name in enumerate(history[-1].scores):
         colour = SCORE_COLOURS[number % len(SCORE_COLOURS)]
         series[name] = ([entry.scores[name] for entry in history], colour)
-    for row, (name, (values, colour)) in enumerate(series.items()):
+    top, bottom, right = LINE * (len(series) + 1), HEIGHT - MARGIN, WIDTH - MARGIN
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        f'<path d="M{MARGIN} {top}V{bottom}H{right}" fill="none" stroke="black"/>',
+    ]
+    for row, (name, (values, colour)) in enumerate(series.items(), start=1):
         most = max(1.0, *values)
-        points = [(entry.step / last, v / most) for entry, v in zip(history, values, strict=True)]
+        points = [
+            (MARGIN + entry.step / last * (right - MARGIN), bottom - v / most * (bottom - top))
+            for entry, v in zip(history, values, strict=True)
+        ]
+        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         lines += [
-            _line(points, colour),
-            f'<text x="{right - 4}" y="{MARGIN + 14 * row}" fill="{colour}" text-anchor="end">'
+            f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"/>',
+            f'<text x="{right}" y="{LINE * row}" fill="{colour}" text-anchor="end">'
             f"{escape(name)}, 0 to {most:.4g} (last {values[-1]:.3f})</text>",
         ]
     lines += [
@@ -41,11 +45,3 @@ def draw_curve(history: Sequence[Validation]) -> str:
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _line(points: Sequence[tuple[float, float]], colour: str) -> str:
-    places = " ".join(
-        f"{MARGIN + x * (WIDTH - 2 * MARGIN):.1f},{HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN):.1f}"
-        for x, y in points
-    )
-    return f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"/>'
