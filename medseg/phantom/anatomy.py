@@ -7,6 +7,7 @@ without contrast.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from medseg.phantom.shapes import Capsule, Column, Ellipsoid, Shape, tube
 
 Triple = tuple[float, float, float]
+Arms = Literal["raised", "lowered"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,22 +100,53 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     return Patient(rng.uniform((0.93, 0.92, 0.95), (1.07, 1.1, 1.05)))
 
 
-def normal_body(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
+def normal_body(
+    patient: Patient, rng: np.random.Generator, arms: Arms = "raised"
+) -> list[Tissue]:
     """All normal tissue, in the order in which it is painted."""
     return [
-        *_outline(patient, rng),
+        *_outline(patient, rng, arms),
         *_chest(patient, rng),
         *_abdomen(patient, rng),
         *_gut(patient, rng),
-        *_skeleton(patient, rng),
+        *_skeleton(patient, rng, arms),
         *_heart(patient, rng),
         *_urinary_tract(patient, rng),
         *_head(patient, rng),
     ]
 
 
-def _outline(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
-    """Skin, fat and muscle of trunk, thighs and raised arms."""
+def arm_axis(side: int, arms: Arms) -> list[Triple]:
+    """From the shoulder to the hand, on the right (1) or on the left (-1)."""
+    if arms == "raised":
+        return [
+            (side * 128.0, -12.0, 522.0),
+            (side * 178.0, 0.0, 600.0),
+            (side * 196.0, 25.0, 720.0),
+            (side * 180.0, 40.0, 860.0),
+        ]
+    return [
+        (side * 132.0, -12.0, 520.0),
+        (side * 214.0, -8.0, 430.0),
+        (side * 236.0, 0.0, 250.0),
+        (side * 246.0, 40.0, 20.0),
+    ]
+
+
+def leg(side: int) -> list[tuple[float, float, float, float, float]]:
+    """Outline from the foot to the middle of the thigh, as knots of a column."""
+    return [
+        (-720.0, side * 84.0, 50.0, 34.0, 100.0),
+        (-690.0, side * 82.0, 10.0, 34.0, 50.0),
+        (-640.0, side * 82.0, -5.0, 36.0, 42.0),
+        (-480.0, side * 84.0, -14.0, 52.0, 58.0),
+        (-380.0, side * 86.0, 0.0, 54.0, 60.0),
+        (-259.0, side * 88.0, -2.0, 70.0, 74.0),
+    ]
+
+
+def _outline(patient: Patient, rng: np.random.Generator, arms: Arms) -> list[Tissue]:
+    """Skin, fat and muscle of trunk, legs and arms."""
     fat = vary(rng, 0.28)
     muscle = vary(rng, 0.62)
     inner = [(s, r, a, x - FAT_MM, y - FAT_MM) for s, r, a, x, y in TRUNK]
@@ -126,14 +159,11 @@ def _outline(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
             (-20.0, side * 88.0, -2.0, 87.0, 98.0),
         ]
         core = [(s, r, a, x - 10, y - 10) for s, r, a, x, y in thigh]
-        parts.append(Tissue(patient.column(thigh), fat, -95))
-        limbs.append(Tissue(patient.column(core), muscle, 52))
-        reach: list[Triple] = [
-            (side * 128.0, -12.0, 522.0),
-            (side * 178.0, 0.0, 600.0),
-            (side * 196.0, 25.0, 720.0),
-            (side * 180.0, 40.0, 860.0),
-        ]
+        below = leg(side)
+        shin = [(s, r, a, x - 8, y - 8) for s, r, a, x, y in below]
+        parts += [Tissue(patient.column(part), fat, -95) for part in (below, thigh)]
+        limbs += [Tissue(patient.column(part), muscle, 52) for part in (shin, core)]
+        reach = arm_axis(side, arms)
         parts += [Tissue(s, fat, -95) for s in patient.tube(reach, [56, 50, 42, 36])]
         limbs += [Tissue(s, muscle, 52) for s in patient.tube(reach, [46, 42, 35, 29])]
     return [*parts, Tissue(patient.column(inner), muscle, 50), *limbs]
@@ -222,7 +252,7 @@ def _gut(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
     return tissue
 
 
-def _skeleton(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
+def _skeleton(patient: Patient, rng: np.random.Generator, arms: Arms) -> list[Tissue]:
     """Spine with discs, ribs, pelvis, femurs and humeri."""
     marrow = vary(rng, 1.15)
     spine: list[Triple] = [(0, -66, 60), (0, -48, 130), (0, -52, 230), (0, -72, 430), (0, -38, 570)]
@@ -240,8 +270,9 @@ def _skeleton(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
         bone += _ribs(patient, side)
         neck: list[Triple] = [(side * 88.0, 4.0, -2.0), (side * 122.0, -6.0, -42.0)]
         shaft: list[Triple] = [(side * 122.0, -6.0, -42.0), (side * 94.0, 4.0, -270.0)]
+        shank: list[Triple] = [(side * 90.0, 8.0, -385.0), (side * 84.0, -6.0, -660.0)]
         pubis: list[Triple] = [(side * 8.0, 48.0, -18.0), (side * 70.0, 20.0, 8.0)]
-        arm: list[Triple] = [(side * 148.0, -8.0, 535.0), (side * 196.0, 25.0, 720.0)]
+        arm = [(side * 148.0, -8.0, 535.0), arm_axis(side, arms)[2]]
         hip = (side * 88.0, 4.0, -2.0)
         wing = patient.ellipsoid(
             (side * 92.0, -26, 82), (11, 50, 56), (0, side * 18.0, side * 28.0)
@@ -253,6 +284,7 @@ def _skeleton(patient: Patient, rng: np.random.Generator) -> list[Tissue]:
             *(Tissue(s, 0.7, 450) for s in patient.tube(neck, [15, 18])),
             *(Tissue(s, 0.6, 1000) for s in patient.tube(shaft, [15, 13])),
             *(Tissue(s, 0.5, 20) for s in patient.tube(shaft, [8, 7])),
+            *(Tissue(s, 0.5, 900) for s in patient.tube(shank, [17, 12])),
             *(Tissue(s, 0.7, 500) for s in patient.tube(pubis, [9, 11])),
             *(Tissue(s, 0.6, 850) for s in patient.tube(arm, [17, 12])),
         ]

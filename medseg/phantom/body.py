@@ -63,7 +63,7 @@ def make_phantom(seed: int = 0) -> Phantom:
     Args:
         seed: Of body, uptake, lesions and noise.
     """
-    frame = _frame_of_reference(seed, "whole body")
+    frame = frame_of_reference(seed, "whole body")
     pet = _scanner_grid((124, 96, 288), (4.3, 4.3, 3.4), frame)
     ct = _scanner_grid((160, 124, 261), (3.4, 3.4, 3.75), frame)
     return _acquire(seed, pet, ct)
@@ -80,7 +80,7 @@ def small_phantom(seed: int = 0) -> Phantom:
     rng = np.random.default_rng(seed)
     nodes = [lesion for lesion in _scene(rng)[1] if lesion.organ == "groin"]
     centre = np.mean([lesion.lobes[0].centre_mm for lesion in nodes], axis=0)
-    frame = _frame_of_reference(seed, "groin")
+    frame = frame_of_reference(seed, "groin")
     return _acquire(
         seed,
         _oblique_grid((40, 34, 46), (3.9, 4.2, 3.3), centre, frame),
@@ -99,9 +99,9 @@ def _acquire(seed: int, pet_grid: Geometry, ct_grid: Geometry) -> Phantom:
     """Put the patient of a seed into the scanner."""
     rng = np.random.default_rng(seed)
     tissues, drawn = _scene(rng)
-    found = np.unique(_lesion_labels(drawn, pet_grid))
+    found = np.unique(lesion_labels(drawn, pet_grid))
     lesions = [drawn[n - 1] for n in found[found > 0]]
-    labels = _lesion_labels(lesions, pet_grid)
+    labels = lesion_labels(lesions, pet_grid)
     identity = f"phantom {seed} on {pet_grid.shape}"
     rows = tuple(
         Instance(n, "lesion", "lesion", tracking_uid(identity, "lesion", n), lesion.organ)
@@ -111,12 +111,12 @@ def _acquire(seed: int, pet_grid: Geometry, ct_grid: Geometry) -> Phantom:
         pet=Volume(_scan_pet(tissues, lesions, pet_grid, rng), pet_grid, IntensityUnit.SUV),
         ct=Volume(_scan_ct(tissues, lesions, ct_grid, rng), ct_grid, IntensityUnit.HU),
         lesions=InstanceMap(labels, pet_grid, rows),
-        organs=_organ_map(tissues, pet_grid, identity),
+        organs=organ_map(tissues, pet_grid, identity),
         lesion_suv=MappingProxyType({n: lesion.suv for n, lesion in enumerate(lesions, 1)}),
     )
 
 
-def _lesion_labels(lesions: list[Lesion], geometry: Geometry) -> NDArray[np.uint16]:
+def lesion_labels(lesions: list[Lesion], geometry: Geometry) -> NDArray[np.uint16]:
     """Label of the lesion that each voxel's centre lies in; the deeper one where two overlap."""
     labels = np.zeros(geometry.shape, np.uint16)
     deepest = np.zeros(geometry.shape, np.float32)
@@ -130,7 +130,7 @@ def _lesion_labels(lesions: list[Lesion], geometry: Geometry) -> NDArray[np.uint
     return labels
 
 
-def _organ_map(tissues: list[Tissue], geometry: Geometry, identity: str) -> InstanceMap:
+def organ_map(tissues: list[Tissue], geometry: Geometry, identity: str) -> InstanceMap:
     """The organ that each voxel's centre lies in."""
     names = sorted({tissue.organ for tissue in tissues if tissue.organ is not None})
     labels = np.zeros(geometry.shape, np.uint16)
@@ -152,12 +152,12 @@ def _scan_pet(
     """Uptake, blurred by the scanner, with noise that grows with the counts."""
     uptake = np.zeros(geometry.shape, np.float32)
     for tissue in tissues:
-        _paint(uptake, geometry, tissue.shape, tissue.suv)
-    labels = _lesion_labels(lesions, geometry)
+        paint(uptake, geometry, tissue.shape, tissue.suv)
+    labels = lesion_labels(lesions, geometry)
     for label, lesion in enumerate(lesions, 1):
-        _paint_lesion(uptake, geometry, lesion, (labels == 0) | (labels == label))
-    blurred = _blur(uptake, geometry, PSF_FWHM_MM)
-    grain = _blur(
+        paint_lesion(uptake, geometry, lesion, (labels == 0) | (labels == label))
+    blurred = blur(uptake, geometry, PSF_FWHM_MM)
+    grain = blur(
         rng.standard_normal(geometry.shape, dtype=np.float32), geometry, PET_NOISE_FWHM_MM
     )
     grain *= PET_NOISE / grain.std()
@@ -174,16 +174,16 @@ def _scan_ct(
     """Density, a little blurred, with even noise; whole HU as scanners store them."""
     density = np.full(geometry.shape, AIR_HU, np.float32)
     for tissue in tissues:
-        _paint(density, geometry, tissue.shape, tissue.hu)
+        paint(density, geometry, tissue.shape, tissue.hu)
     for lesion in lesions:
-        _paint(density, geometry, Union(lesion.lobes), LESION_HU)
-    noise = _blur(rng.standard_normal(geometry.shape, dtype=np.float32), geometry, 3.0)
+        paint(density, geometry, Union(lesion.lobes), LESION_HU)
+    noise = blur(rng.standard_normal(geometry.shape, dtype=np.float32), geometry, 3.0)
     noise *= CT_NOISE_HU / noise.std()
     stored: NDArray[np.float32] = np.round(np.clip(density + noise, -1024, 3071))
     return stored
 
 
-def _paint(field: NDArray[np.float32], geometry: Geometry, shape: Shape, value: float) -> None:
+def paint(field: NDArray[np.float32], geometry: Geometry, shape: Shape, value: float) -> None:
     """Fill a shape with a value; voxels that its surface cuts get a share of it."""
     found = distance_on_grid(shape, geometry)
     if found is not None:
@@ -192,7 +192,7 @@ def _paint(field: NDArray[np.float32], geometry: Geometry, shape: Shape, value: 
         field[box] += share * (np.float32(value) - field[box])
 
 
-def _paint_lesion(
+def paint_lesion(
     field: NDArray[np.float32], geometry: Geometry, lesion: Lesion, allowed: NDArray[np.bool_]
 ) -> None:
     """Fill a lesion with its uneven uptake where its voxels are allowed, with its dead core."""
@@ -209,14 +209,14 @@ def _paint_lesion(
     field[box] += share * (uptake - field[box])
 
 
-def _blur(field: NDArray[np.float32], geometry: Geometry, fwhm_mm: float) -> NDArray[np.float32]:
+def blur(field: NDArray[np.float32], geometry: Geometry, fwhm_mm: float) -> NDArray[np.float32]:
     """Gaussian blur of that full width at half maximum along each axis."""
     sigma = [fwhm_mm * FWHM_TO_SIGMA / spacing for spacing in geometry.spacing_mm]
     blurred: NDArray[np.float32] = gaussian_filter(field, sigma, mode="nearest")
     return blurred
 
 
-def _frame_of_reference(seed: int, region: str) -> str:
+def frame_of_reference(seed: int, region: str) -> str:
     """UID of the frame that both scans of a phantom share, by DICOM PS3.5 B.2."""
     digest = hashlib.sha256(f"medseg phantom {region} {seed}".encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
