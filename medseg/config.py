@@ -245,6 +245,10 @@ class NetworkSettings(Settings):
     size agree. `crop`: each channel over the tile, which learns several times as fast and needs
     tiles of the size that was learnt from."""
 
+    head_levels: int = Field(default=1, ge=1, le=2)
+    """Levels that speak at the end: the finest alone, or the next coarser one too, which has more
+    channels and sees farther."""
+
     def strides(self, spacing_mm: Spacing) -> tuple[tuple[int, int, int], ...]:
         """By how much each level is coarser than the one before it, along R, A and S.
 
@@ -284,6 +288,19 @@ class NetworkSettings(Settings):
         return self
 
 
+class ContextSettings(Settings):
+    """What the network sees of the study around a tile."""
+
+    factor: int = Field(gt=1)
+    """Voxels of the model's grid to one of the coarse one, along each axis."""
+
+    tile: tuple[int, int, int]
+    """Coarse voxels along R, A and S, with the tile in their middle."""
+
+    channels: tuple[int, int, int]
+    """Feature channels of the coarse network, finest level first."""
+
+
 class InputSettings(Settings):
     """What the network sees."""
 
@@ -310,6 +327,9 @@ class InputSettings(Settings):
     mirrored: bool = False
     """Whether the mirror image is predicted too, and the mean taken: a little better where crops
     were mirrored in training, in twice the time. Structures of one side change names with it."""
+
+    context: ContextSettings | None = None
+    """The study around each tile, seen coarsely; None where a tile has to do."""
 
     @model_validator(mode="after")
     def _one_clip_for_each_role(self) -> "InputSettings":

@@ -12,6 +12,7 @@ from torch import nn
 from medseg.config import ModelCard, Spacing, load_structures
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
 from medseg.core.structures import mirrored
+from medseg.model.networks.context import coarse, margin
 from medseg.model.normalise import normalise
 from medseg.model.tiling import corners, weights
 
@@ -61,11 +62,10 @@ class TiledModel:
             ValueError: The study has other channels than the model.
         """
         network = self.card.network
-        data = normalise(study.data, self.card.input)
         if self.card.input.mirrored:
-            outputs = self._of_both_sides(data, progress)
+            outputs = self._of_both_sides(study.data, progress)
         else:
-            outputs = self._outputs(data, progress)
+            outputs = self._outputs(study.data, progress)
         values: NDArray[np.float32] = torch.from_numpy(outputs[: network.logits]).sigmoid_().numpy()
         return VoxelPrediction(
             probabilities=values[: len(network.structures)],
@@ -95,9 +95,14 @@ class TiledModel:
         step = network.step(self.card.input.spacing_mm)
         # Two coarse voxels: one has no variance.
         whole = [max(2, -(-n // s)) * s for n, s in zip(shape, step, strict=True)]
+        if self.card.input.context is not None:  # tiles are then as large as those learnt from
+            whole = [max(w, t) for w, t in zip(whole, self.card.input.tile, strict=True)]
         i, j, k = (min(t, n) for t, n in zip(self.card.input.tile, whole, strict=True))
         tile = (i, j, k)
-        padded = np.pad(data, [(0, 0), *((0, w - n) for w, n in zip(whole, shape, strict=True))])
+        begin = self._begin(shape, whole)
+        padded = self._padded(data, whole, begin)
+        around = self._around(padded, tile)
+        padded = normalise(padded, self.card.input)
         total = np.zeros((network.outputs, *padded.shape[1:]), np.float32)
         weight = np.zeros(padded.shape[1:], np.float32)
         share = weights(tile)
@@ -105,17 +110,65 @@ class TiledModel:
         for done, corner in enumerate(places, start=1):
             box = tuple(slice(c, c + t) for c, t in zip(corner, tile, strict=True))
             if padded[0][box].max() >= self.card.input.empty_below:
-                total[(slice(None), *box)] += self._tile(padded[(slice(None), *box)]) * share
+                said = self._tile(padded[(slice(None), *box)], self._surroundings(around, corner))
+                total[(slice(None), *box)] += said * share
                 weight[box] += share
             progress("predict", done / len(places))
         total /= np.maximum(weight, np.finfo(np.float32).tiny)
         total[: network.logits, weight == 0] = NOTHING
-        return np.ascontiguousarray(total[(slice(None), *(slice(n) for n in shape))])
+        inside = (slice(b, b + n) for b, n in zip(begin, shape, strict=True))
+        return np.ascontiguousarray(total[(slice(None), *inside)])
 
-    def _tile(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _begin(self, shape: tuple[int, ...], whole: list[int]) -> list[int]:
+        """Where the study begins in what is padded: in the middle, as crops were learnt from."""
+        if self.card.input.context is None:
+            return [0] * len(whole)
+        return [(w - n) // 2 for w, n in zip(whole, shape, strict=True)]
+
+    def _padded(
+        self, data: NDArray[np.float32], whole: list[int], begin: list[int]
+    ) -> NDArray[np.float32]:
+        """The study with the lowest intensity of each channel beyond it."""
+        padded = np.empty((len(data), *whole), np.float32)
+        for channel, (low, _) in enumerate(self.card.input.clip):
+            padded[channel] = low
+        inside = (slice(b, b + n) for b, n in zip(begin, data.shape[1:], strict=True))
+        padded[(slice(None), *inside)] = data
+        return padded
+
+    def _around(
+        self, padded: NDArray[np.float32], tile: tuple[int, int, int]
+    ) -> NDArray[np.float32] | None:
+        """The whole study on the coarse grid, normalised, with the margin of a tile around it."""
+        context = self.card.input.context
+        if context is None:
+            return None
+        small = normalise(coarse(padded, context.factor), self.card.input)
+        return np.pad(small, [(0, 0), *((m, m) for m in margin(context, tile))])
+
+    def _surroundings(
+        self, around: NDArray[np.float32] | None, corner: tuple[int, int, int]
+    ) -> NDArray[np.float32] | None:
+        """The part of it that goes with the tile that begins at a corner."""
+        context = self.card.input.context
+        if around is None or context is None:
+            return None
+        begins = [c // context.factor for c in corner]
+        box = tuple(slice(b, b + n) for b, n in zip(begins, context.tile, strict=True))
+        return around[(slice(None), *box)]
+
+    def _tile(
+        self, data: NDArray[np.float32], surroundings: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
         with torch.inference_mode(), out_of_memory():
-            x = torch.from_numpy(np.ascontiguousarray(data))[None]
-            logits = self.network(x.to(memory_format=torch.channels_last_3d))
+            parts = [
+                torch.from_numpy(np.ascontiguousarray(part))[None].to(
+                    memory_format=torch.channels_last_3d
+                )
+                for part in (data, surroundings)
+                if part is not None
+            ]
+            logits = self.network(*parts)
         values: NDArray[np.float32] = logits[0].contiguous().numpy()
         return values
 

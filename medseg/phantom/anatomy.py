@@ -100,9 +100,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
     return Patient(rng.uniform((0.93, 0.92, 0.95), (1.07, 1.1, 1.05)))
 
 
-def normal_body(
-    patient: Patient, rng: np.random.Generator, arms: Arms = "raised"
-) -> list[Tissue]:
+def normal_body(patient: Patient, rng: np.random.Generator, arms: Arms = "raised") -> list[Tissue]:
     """All normal tissue, in the order in which it is painted."""
     return [
         *_outline(patient, rng, arms),

@@ -157,9 +157,7 @@ def _scan_pet(
     for label, lesion in enumerate(lesions, 1):
         paint_lesion(uptake, geometry, lesion, (labels == 0) | (labels == label))
     blurred = blur(uptake, geometry, PSF_FWHM_MM)
-    grain = blur(
-        rng.standard_normal(geometry.shape, dtype=np.float32), geometry, PET_NOISE_FWHM_MM
-    )
+    grain = blur(rng.standard_normal(geometry.shape, dtype=np.float32), geometry, PET_NOISE_FWHM_MM)
     grain *= PET_NOISE / grain.std()
     tissue_share = (blurred > 0.1).mean(axis=(0, 1))
     thickness = np.sqrt(tissue_share / max(float(np.median(tissue_share)), 1e-3))

@@ -140,7 +140,7 @@ def advance(state: State, settings: TrainingSettings, task: Task) -> float:
         group["lr"] = learning_rate(state.step, settings)
     state.network.train()
     with torch.autocast(there.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        outputs = state.network(batch.data)
+        outputs = state.network(*batch.inputs)
     value = objective(state.network, outputs, batch, settings)
     state.optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]

@@ -19,11 +19,13 @@ class Heads:
     """What the network says, taken apart; in float32.
 
     Attributes:
+        names: The S structures.
         structures: (N, S, I, J, K) logits.
         heatmap: (N, 1, I, J, K) logits, or None without such a head.
         offsets_mm: (N, 3, I, J, K), or None without such a head.
     """
 
+    names: tuple[str, ...]
     structures: Tensor
     heatmap: Tensor | None
     offsets_mm: Tensor | None
@@ -34,6 +36,7 @@ def heads(outputs: Tensor, network: NetworkSettings) -> Heads:
     count = len(network.structures)
     said = outputs.float()
     return Heads(
+        network.structures,
         said[:, :count],
         said[:, count : count + 1] if network.centre_heatmap else None,
         said[:, network.logits :] if network.offsets else None,
@@ -46,8 +49,10 @@ def dense_loss(said: Heads, batch: Batch, settings: LossSettings) -> Tensor:
     Returns:
         A scalar, 0 for a perfect prediction.
     """
-    logits, mask, known = said.structures, batch.mask, batch.known
-    total = settings.dice * dice_loss(logits, mask, known)
+    logits, mask = said.structures, batch.mask
+    weights = torch.tensor([settings.structures.get(name, 1.0) for name in said.names])
+    known = batch.known * weights.to(batch.known.device)
+    total = settings.dice * dice_loss(logits, mask, known, settings.dice_spared_voxels)
     crossed = voxel_loss(logits, mask, settings.focal_exponent)
     total = total + settings.cross_entropy * _mean_of_known(crossed, known)
     if settings.instance:
@@ -60,7 +65,7 @@ def dense_loss(said: Heads, batch: Batch, settings: LossSettings) -> Tensor:
     return total
 
 
-def dice_loss(logits: Tensor, mask: Tensor, known: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, mask: Tensor, known: Tensor, spared: float = SMOOTH) -> Tensor:
     """Soft Dice, half over the whole batch and half over each crop that holds the structure.
 
     The first half makes a crop without a lesion count, the second a small lesion as much as a large
@@ -69,16 +74,18 @@ def dice_loss(logits: Tensor, mask: Tensor, known: Tensor) -> Tensor:
     Args:
         logits: (N, S, I, J, K).
         mask: (N, S, I, J, K) 0 or 1.
-        known: (N, S) boolean.
+        known: (N, S) how much each counts; 0 where it was not outlined.
+        spared: As of `LossSettings.dice_spared_voxels`.
     """
     both, sums = _sums(logits, mask)
-    both, sums = both * known, sums * known
-    there = mask.flatten(2).any(dim=2) & known
+    there = mask.flatten(2).any(dim=2) * known
     each = 1 - (2 * both + SMOOTH) / (sums + SMOOTH)
-    apart = (each * there).sum() / there.sum().clamp(min=1)
-    seen = known.any(dim=0)
-    whole = 1 - (2 * both.sum(dim=0) + SMOOTH) / (sums.sum(dim=0) + SMOOTH)
-    together = (whole * seen).sum() / seen.sum().clamp(min=1)
+    apart = (each * there).sum() / there.sum().clamp(min=SMOOTH)
+    outlined = known > 0
+    both, sums = both * outlined, sums * outlined
+    seen = known.amax(dim=0)
+    whole = 1 - (2 * both.sum(dim=0) + spared) / (sums.sum(dim=0) + spared)
+    together = (whole * seen).sum() / seen.sum().clamp(min=SMOOTH)
     return (together + apart) / 2
 
 
@@ -153,4 +160,4 @@ def _sums(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_of_known(crossed: Tensor, known: Tensor) -> Tensor:
-    return (crossed.flatten(2).mean(dim=2) * known).sum() / known.sum().clamp(min=1)
+    return (crossed.flatten(2).mean(dim=2) * known).sum() / known.sum().clamp(min=SMOOTH)

@@ -40,4 +40,6 @@ def objective(
 
 
 def _foreground_loss(logits: Tensor, batch: Batch, settings: TrainingSettings) -> Tensor:
-    return dense_loss(Heads(logits.float(), None, None), batch, settings.losses)
+    return dense_loss(
+        Heads(settings.network.structures, logits.float(), None, None), batch, settings.losses
+    )

@@ -27,6 +27,8 @@ class Sample:
         heatmap: (1, I, J, K) float32 in 0..1, exactly 1 in the voxel of a centre.
         offsets_mm: (3, I, J, K) float32, the way to the centre of the voxel's instance along R, A
             and S; 0 outside instances.
+        context: (C, ...) float32, normalised: what is around it on the coarse grid; None where the
+            network has no such input.
     """
 
     data: NDArray[np.float32]
@@ -36,6 +38,7 @@ class Sample:
     territories: NDArray[np.int32]
     heatmap: NDArray[np.float32]
     offsets_mm: NDArray[np.float32]
+    context: NDArray[np.float32] | None = None
 
 
 def sample_of_instances(
@@ -104,6 +107,12 @@ class Batch:
     territories: Tensor
     heatmap: Tensor
     offsets_mm: Tensor
+    context: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network takes."""
+        return (self.data,) if self.context is None else (self.data, self.context)
 
 
 def stack(samples: Sequence[Sample], device: torch.device) -> Batch:
@@ -122,4 +131,5 @@ def stack(samples: Sequence[Sample], device: torch.device) -> Batch:
         territories=tensor("territories"),
         heatmap=tensor("heatmap"),
         offsets_mm=tensor("offsets_mm"),
+        context=None if samples[0].context is None else tensor("context"),
     )

@@ -29,8 +29,15 @@ class CardText(Settings):
 class LossSettings(Settings):
     """How much each kind of error counts; 0 leaves it out."""
 
+    structures: dict[str, float] = Field(default_factory=dict)
+    """How much a structure counts beside another in Dice and cross-entropy; 1 where not named."""
+
     dice: float = Field(default=1, ge=0)
     """Of each structure, half over the batch and half over each crop that holds it."""
+
+    dice_spared_voxels: float = Field(default=1e-5, gt=0)
+    """Added to both parts of the fraction that is Dice over the batch. Where a batch holds none of
+    a structure, so many false voxels cost a half; with hardly any, each costs as much as all."""
 
     cross_entropy: float = Field(default=1, ge=0)
     """Of each voxel and structure."""
@@ -122,8 +129,19 @@ class PetLesionsTask(Settings):
     whole_body_case: str | None = None
     """Name of the case in `train` that shows the same patient in the same coordinates."""
 
-    phantom_seeds: tuple[int, ...] = ()
-    """Phantoms that give more bodies. Seed 0 is the demo's and stays unseen."""
+    real: bool = True
+    """Whether real cases are learnt from; else phantoms alone, so that what is learnt can begin any
+    fold."""
+
+    fold: int | None = Field(default=None, ge=0)
+    """Which of `folds` parts of the cases takes the place of `val`: of all cases of `train` and
+    `val` in the order of their names, every so-many-th. None leaves `val` as it is. The whole body
+    of a patient who is not learnt from is not learnt from either."""
+
+    folds: int = Field(default=5, gt=1)
+
+    varied_phantoms: int = Field(default=0, ge=0)
+    """Phantoms (`phantom.variety`) that give more bodies: seeds from 0."""
 
     touching_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the training crops that are synthetic: tumours pasted side by side."""
