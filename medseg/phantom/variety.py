@@ -177,7 +177,7 @@ def _muscles(patient: Patient, arms: Arms, rng: np.random.Generator) -> list[Tis
             (arm_axis(side, arms)[1:3], 22.0),
             ([(side * 45.0, -40.0, 190.0), (side * 80.0, 25.0, 0.0)], 18.0),
             ([(side * 88.0, 30.0, -60.0), (side * 90.0, 34.0, -240.0)], 24.0),
-        )[kind]  # type: ignore[assignment]
+        )[kind]
         path, radius = paths
         hot += _tube(patient, path, radius * float(rng.uniform(0.7, 1.1)), suv)
     return hot

@@ -2,34 +2,34 @@
 
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.config import Protocol, load_protocol
 from medseg.core.volume import Volume
 from medseg.ingest.select import read_study
 from medseg.phantom.body import make_phantom
-from medseg.training.datasets import Case, TrainingDataError, make_case, transfer
-from medseg.training.settings import PetLesionsTask
+from medseg.phantom.variety import make_body
+from medseg.training.datasets import Case, make_case, transfer
+from medseg.training.physiology import ORGANS, STS_001, codes_by_rules, codes_of_masks
 
 
-def read_bodies(settings: PetLesionsTask, train: tuple[Case, ...]) -> tuple[Case, ...]:
-    """The whole bodies that the settings name.
+def read_phantoms(count: int) -> tuple[Case, ...]:
+    """The first so many varied phantoms."""
+    return tuple(varied_case(seed) for seed in range(count))
+
+
+def read_whole_body(archive: Path, case: Case) -> Case:
+    """The whole body of the patient of a case, with its organs by rules.
 
     Raises:
-        TrainingDataError: The whole body's case is not in `train`, or shows another image.
-        InputError: The study cannot be read.
+        TrainingDataError: The study shows another image than the case.
+        InputError: It cannot be read.
     """
-    bodies = [phantom_case(seed) for seed in settings.phantom_seeds]
-    if settings.whole_body is not None:
-        matching = [case for case in train if case.name == settings.whole_body_case]
-        if not matching:
-            raise TrainingDataError(
-                "The case of the whole body is not in `train`, so its patient would be in both.",
-                "Name a case of `train` as whole_body_case.",
-            )
-        volume = read_archive(settings.whole_body, load_protocol("pet-lesions"))
-        bodies.append(transfer(matching[0], volume.data, volume.geometry))
-    return tuple(bodies)
+    volume = read_archive(archive, load_protocol("pet-lesions"))
+    whole = transfer(case, volume.data, volume.geometry)
+    codes = codes_by_rules(whole.image, whole.geometry)
+    return replace(whole, organs=codes, outlined=tuple(rule.organ for rule in STS_001))
 
 
 def read_archive(archive: Path, protocol: Protocol) -> Volume:
@@ -38,6 +38,13 @@ def read_archive(archive: Path, protocol: Protocol) -> Volume:
         packed.extractall(folder, filter="data")
         study = read_study(Path(folder), protocol, {})
     return study.series[protocol.main_role].volume
+
+
+def varied_case(seed: int) -> Case:
+    """A varied phantom, with its lesions and organs."""
+    body = make_body(seed)
+    case = make_case(f"varied phantom {seed}", body.pet, body.lesions, body.geometry)
+    return replace(case, organs=codes_of_masks(body.organs), outlined=ORGANS)
 
 
 def phantom_case(seed: int) -> Case:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from medseg.formats import nifti
 
 IMAGE = "_pet_suv.nii.gz"
 LABELS = "_lesions.nii.gz"
+
+COARSE_MM = 14.0
+"""Spacing of what a case looks like from afar."""
 
 
 class TrainingDataError(InputError):
@@ -47,6 +51,8 @@ class Case:
         labels: (I, J, K) uint16; 0 is background.
         geometry: Where that grid lies.
         lesions: One for each label.
+        organs: (I, J, K) codes of `training.physiology.ORGANS`; None where none are outlined.
+        outlined: The organs that are, wherever they can be seen.
     """
 
     name: str
@@ -54,6 +60,18 @@ class Case:
     labels: NDArray[np.uint16]
     geometry: Geometry
     lesions: tuple[Lesion, ...]
+    organs: NDArray[np.uint8] | None = None
+    outlined: tuple[str, ...] = ()
+
+    @cached_property
+    def coarse(self) -> tuple[NDArray[np.float32], Geometry]:
+        """The image blurred to some 14 mm, and fewer voxels of it: enough to see where one is."""
+        steps = [max(1, round(COARSE_MM / mm)) for mm in self.geometry.spacing_mm]
+        sigmas = [COARSE_MM / 2 / mm for mm in self.geometry.spacing_mm]
+        blurred = ndimage.gaussian_filter(self.image, sigmas)
+        affine = self.geometry.affine @ np.diag([*steps, 1.0])
+        few = np.ascontiguousarray(blurred[:: steps[0], :: steps[1], :: steps[2]])
+        return few, Geometry((few.shape[0], few.shape[1], few.shape[2]), affine)
 
 
 def make_case(
@@ -150,8 +168,19 @@ def check_split(train: Sequence[Case], val: Sequence[Case]) -> None:
         )
 
 
+def fold(
+    cases: Sequence[Case], number: int, folds: int
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """The cases to learn from and those to score: every so-many-th in the order of their names."""
+    ordered = sorted(cases, key=lambda case: case.name)
+    scored = tuple(ordered[number::folds])
+    return tuple(case for case in ordered if case not in scored), scored
+
+
 def content(case: Case) -> Iterator[bytes]:
     """All that a case holds, for a digest; its name aside."""
     yield np.ascontiguousarray(case.image).tobytes()
     yield np.ascontiguousarray(case.labels).tobytes()
     yield case.geometry.affine.tobytes()
+    if case.organs is not None:
+        yield np.ascontiguousarray(case.organs).tobytes()

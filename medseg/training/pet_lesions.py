@@ -8,8 +8,8 @@ import numpy as np
 
 from medseg.config import load_protocol
 from medseg.core.prediction import VoxelModel
-from medseg.training.bodies import phantom_case, read_bodies
-from medseg.training.datasets import Case, check_split, content, read_cases
+from medseg.training.bodies import phantom_case, read_phantoms, read_whole_body
+from medseg.training.datasets import Case, check_split, content, fold, read_cases
 from medseg.training.sample import Sample
 from medseg.training.sampling import Sources, sample
 from medseg.training.scores import score_cases, score_outside, score_pairs
@@ -54,12 +54,10 @@ class PetLesions:
         Raises:
             ValueError: The run learnt from a phantom that scores are measured on.
         """
-        if set(UNSEEN_PHANTOMS) & set(self.settings.pet_lesions.phantom_seeds):
-            raise ValueError("the run learnt from a phantom that scores are measured on")
         segment = load_protocol("pet-lesions").segment
         phantoms = [phantom_case(seed) for seed in UNSEEN_PHANTOMS]
         pairs = score_pairs(
-            model, Sources(self.val, tuple(phantoms)), self.settings, segment, PAIRS
+            model, Sources(self.val, (), tuple(phantoms)), self.settings, segment, PAIRS
         )
         scores = {
             "pet_lesions/val": score_cases(model, self.val, segment),
@@ -67,9 +65,7 @@ class PetLesions:
             "phantoms of seeds 101 and 102 (unseen)": score_cases(model, phantoms[1:], segment),
             "touching pairs of val tumours in phantoms (synthetic)": pairs,
         }
-        if self.settings.pet_lesions.whole_body is not None:
-            only = self.settings.pet_lesions.model_copy(update={"phantom_seeds": ()})
-            (body,) = read_bodies(only, self.sources.cases)
+        for body in self.sources.bodies:
             scores["whole body (in training, so no evidence)"] = score_outside(model, body, segment)
         for name, values in scores.items():
             logger.info("%s: %s", name, values)
@@ -77,7 +73,7 @@ class PetLesions:
 
     def content(self) -> Iterator[bytes]:
         """Of the cases and the bodies."""
-        for case in (*self.sources.cases, *self.sources.bodies):
+        for case in (*self.sources.cases, *self.sources.bodies, *self.sources.phantoms):
             yield from content(case)
 
 
@@ -89,4 +85,15 @@ def read(settings: TrainingSettings) -> PetLesions:
     """
     train, val = read_cases(settings.data / "train"), read_cases(settings.data / "val")
     check_split(train, val)
-    return PetLesions(settings, Sources(train, read_bodies(settings.pet_lesions, train)), val)
+    if settings.pet_lesions.fold is not None:
+        train, val = fold((*train, *val), settings.pet_lesions.fold, settings.pet_lesions.folds)
+    learnt = train if settings.pet_lesions.real else ()
+    bodies: tuple[Case, ...] = ()
+    if settings.pet_lesions.whole_body is not None:
+        bodies = tuple(
+            read_whole_body(settings.pet_lesions.whole_body, case)
+            for case in learnt
+            if case.name == settings.pet_lesions.whole_body_case
+        )
+    phantoms = read_phantoms(settings.pet_lesions.varied_phantoms)
+    return PetLesions(settings, Sources(learnt, bodies, phantoms), val)

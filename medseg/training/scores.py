@@ -1,6 +1,7 @@
 """What a trained model is measured by, through the line that a study takes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cc3d
 import numpy as np
@@ -10,7 +11,7 @@ from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelModel
 from medseg.training.datasets import Case
-from medseg.training.sampling import Sources, body_view, corner_somewhere, draw_tumour
+from medseg.training.sampling import Sources, body_view, corner_somewhere, draw_body, draw_tumour
 from medseg.training.settings import TrainingSettings
 from medseg.training.synthesis import Scene, add, beside
 from medseg.training.validate import dice, labels_of
@@ -114,8 +115,8 @@ def touching_pair(sources: Sources, training: TrainingSettings, rng: np.random.G
         ValueError: The scene is too small for two tumours.
     """
     for _ in range(1000):
-        scene = body_view(sources.bodies, training, rng)
-        scene = Scene(scene.image, np.zeros_like(scene.labels), scene.spacing_mm, ())
+        scene = body_view(draw_body(sources, rng), training, rng)
+        scene = replace(scene, labels=np.zeros_like(scene.labels), placed=())
         first, second = (draw_tumour(sources.cases, training, rng) for _ in range(2))
         offset = beside(first, second, rng.normal(size=3))
         if offset is None:

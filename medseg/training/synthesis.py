@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medseg.config import Spacing
+from medseg.config import ContextSettings, Spacing
 from medseg.core.geometry import Geometry
 from medseg.formats.itk import resample
+from medseg.model.networks.context import margin
 from medseg.training.datasets import Case, Lesion
+from medseg.training.physiology import MIRRORED
 
 Shape = tuple[int, int, int]
 
@@ -47,12 +49,19 @@ class Scene:
         labels: (I, J, K) uint16; n is instance n of `placed`, from 1.
         spacing_mm: Between its voxels.
         placed: The instances that lie in it or reach into it.
+        organs: (I, J, K) codes of `training.physiology.ORGANS`; None where none are outlined.
+        outlined: The organs that are.
+        context: SUV of the surroundings on a coarse grid, the scene in their middle; None where
+            they are not wanted.
     """
 
     image: NDArray[np.float32]
     labels: NDArray[np.uint16]
     spacing_mm: Spacing
     placed: tuple[Placed, ...]
+    organs: NDArray[np.uint8] | None = None
+    outlined: tuple[str, ...] = ()
+    context: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +113,8 @@ def view(case: Case, shape: Shape, spacing_mm: Spacing, to_source: NDArray[np.fl
     labels = np.zeros(shape, np.uint16)
     placed: list[Placed] = []
     inverse = np.linalg.inv(to_source)
-    scale = float(abs(np.linalg.det(inverse)) ** (1 / 3))
+    scale_and_side = float(np.linalg.det(inverse))
+    scale = abs(scale_and_side) ** (1 / 3)
     for lesion in case.lesions:
         mask = _mask(case, lesion, target)
         if mask.any():
@@ -114,7 +124,54 @@ def view(case: Case, shape: Shape, spacing_mm: Spacing, to_source: NDArray[np.fl
                 )
             )
             labels[mask] = len(placed)
-    return Scene(image, labels, spacing_mm, tuple(placed))
+    organs = None
+    if case.organs is not None:
+        organs = nearest(case.organs, case.geometry, target)
+        if scale_and_side < 0:
+            organs = mirrored(organs)
+    return Scene(image, labels, spacing_mm, tuple(placed), organs, case.outlined)
+
+
+def around(
+    case: Case,
+    context: ContextSettings,
+    shape: Shape,
+    spacing_mm: Spacing,
+    to_source: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """What lies around a view of a case, on the coarse grid; beyond its image there is air."""
+    first = (
+        np.array([-f * context.factor for f in margin(context, shape)]) + (context.factor - 1) / 2
+    )
+    place = np.eye(4)
+    place[:3, 3] = first * spacing_mm
+    r, a, s = (mm * context.factor for mm in spacing_mm)
+    image, geometry = case.coarse
+    target = grid(context.tile, (r, a, s), to_source @ place)
+    return resample(image, geometry, target, interpolation="linear", outside=0)
+
+
+def nearest(codes: NDArray[np.uint8], source: Geometry, target: Geometry) -> NDArray[np.uint8]:
+    """The code of the nearest voxel; 0 beyond the source."""
+    matrix = (np.linalg.inv(source.affine) @ target.affine).astype(np.float32)
+    inside = np.ones(target.shape, bool)
+    flat = np.zeros(target.shape, np.int64)
+    i, j, k = np.ogrid[tuple(slice(n) for n in target.shape)]
+    for axis, length in enumerate(source.shape):
+        place = matrix[axis, 0] * i + matrix[axis, 1] * j + matrix[axis, 2] * k + matrix[axis, 3]
+        index = np.rint(place).astype(np.int64)
+        inside &= (index >= 0) & (index < length)
+        flat = flat * length + np.clip(index, 0, length - 1)
+    found: NDArray[np.uint8] = np.where(inside, codes.ravel()[flat], 0)
+    return found
+
+
+def mirrored(organs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same codes for a patient in a mirror, where the left kidney lies to the right."""
+    table = np.arange(256, dtype=np.uint8)
+    for code, other in MIRRORED.items():
+        table[code] = other
+    return table[organs]
 
 
 def cut_out(
@@ -178,7 +235,7 @@ def add(scene: Scene, tumour: Tumour, corner: Sequence[int]) -> Scene:
     labels[here][mine] = len(scene.placed) + 1
     own = tumour.placed
     moved = Placed(own.centre_mm + np.array(corner) * scene.spacing_mm, own.radius_mm)
-    return Scene(image, labels, scene.spacing_mm, (*scene.placed, moved))
+    return replace(scene, image=image, labels=labels, placed=(*scene.placed, moved))
 
 
 def beside(

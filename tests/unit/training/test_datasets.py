@@ -9,6 +9,7 @@ from medseg.formats import nifti
 from medseg.training.datasets import (
     TrainingDataError,
     check_split,
+    fold,
     make_case,
     read_cases,
     transfer,
@@ -86,3 +87,13 @@ def test_a_whole_of_another_patient_is_refused(case, oblique):
     moved[:3, 3] += 2
     with pytest.raises(TrainingDataError, match="grid"):
         transfer(case, case.image, Geometry(oblique.shape, moved))
+
+
+def test_every_case_is_scored_in_exactly_one_fold_and_learnt_from_in_the_others(case):
+    cases = [dataclasses.replace(case, name=f"{number:02}") for number in range(12)]
+    parts = [fold(cases, number, 5) for number in range(5)]
+    scored = sorted(one.name for _, held in parts for one in held)
+    assert scored == [one.name for one in cases]
+    for learnt, held in parts:
+        assert not {one.name for one in learnt} & {one.name for one in held}
+        assert len(learnt) + len(held) == 12

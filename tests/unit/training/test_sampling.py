@@ -59,9 +59,7 @@ def test_bodies_are_drawn_around_their_lesions_too(case, settings, oblique):
     spread[3:5, 3:5, 3:6] = 1
     body = make_case("body", case.image, spread, oblique)
     small = settings.model_copy(update={"crop": (8, 8, 8)})
-    seen = [
-        bool(body_view((body,), small, np.random.default_rng(seed)).placed) for seed in range(60)
-    ]
+    seen = [bool(body_view(body, small, np.random.default_rng(seed)).placed) for seed in range(60)]
     assert 10 < sum(seen) < 50
 
 
@@ -80,7 +78,7 @@ def test_a_placement_puts_the_position_near_the_middle_and_keeps_head_and_feet(s
         here = np.linalg.solve(to_source, [*position, 1])[:3] / size
         assert (np.abs(here - 0.5) <= 0.1 + 1e-9).all()
         linear = to_source[:3, :3]
-        assert 0.8 <= abs(np.linalg.det(linear)) ** (1 / 3) <= 1.25
+        assert 0.7 <= abs(np.linalg.det(linear)) ** (1 / 3) <= 1.4
         assert linear[2, 2] > 0
         assert linear[1, 1] > 0
         mirrored += np.linalg.det(linear) < 0
@@ -89,7 +87,7 @@ def test_a_placement_puts_the_position_near_the_middle_and_keeps_head_and_feet(s
 
 def test_a_disturbed_image_stays_uptake_and_close_to_what_it_was(scene):
     for seed in range(5):
-        image = disturb(scene.image, np.random.default_rng(seed))
+        image = disturb(scene, np.random.default_rng(seed)).image
         assert image.dtype == np.float32
         assert image.min() >= 0
         assert np.corrcoef(image.ravel(), scene.image.ravel())[0, 1] > 0.9
