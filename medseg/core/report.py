@@ -139,6 +139,7 @@ class Report:
         slices: What the page's viewer shows.
         series_number: The number of the main series in the PACS; None where it states none.
         measurable_mm: The longest axial diameter from which on a lesion is measurable.
+        titles: Structure to its name in a report.
         identification: Who the patient is and which study this, each with its heading; empty where
             the report is pseudonymised.
     """
@@ -157,4 +158,5 @@ class Report:
     slices: SliceStack
     series_number: int | None
     measurable_mm: float
+    titles: Mapping[str, str]
     identification: tuple[tuple[str, str], ...] = field(default=(), repr=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from medseg.config import Protocol
+from medseg.config import Protocol, load_structures
 from medseg.core.geometry import Geometry
 from medseg.core.instances import InstanceMap
 from medseg.core.measurements import Measurement
@@ -44,6 +44,7 @@ def build_report(
     settings = protocol.report
     main = study.series[protocol.main_role]
     shown = scene(main.volume, lesions, of_lesions, settings.window)
+    organ_scene = scene(main.volume, organs, of_organs, settings.window)
     measurable_mm = _measurable_mm(main.volume.geometry)
     below = {row.instance for row in of_lesions if row.volume_mm3 < settings.size_limit_mm3}
     return Report(
@@ -56,14 +57,18 @@ def build_report(
         ),
         organs=tuple(Finding(row, (), below_size_limit=False) for row in of_organs),
         flags=tuple(dict.fromkeys(run.flags)),
-        overview=overview(shown, below),
+        overview=overview(shown, below, organ_scene),
         size_limit_mm3=settings.size_limit_mm3,
-        method=_method(protocol, shown, below, measurable_mm),
+        method=(
+            *_method(protocol, shown, below, measurable_mm),
+            *(["In the overview, organs have dashed blue outlines."] if of_organs else ()),
+        ),
         language=settings.language,
         run=run,
         slices=slice_stack(shown, organs),
         series_number=main.pacs_number,
         measurable_mm=measurable_mm,
+        titles={name: one.title for name, one in load_structures().items()},
     )
 
 

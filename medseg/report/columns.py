@@ -1,7 +1,8 @@
 """Measurements as the columns of a table for people: rounded, each with its unit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from medseg.core.measurements import Measurement
 from medseg.core.volume import IntensityUnit
@@ -45,6 +46,7 @@ def columns(
     rows: Sequence[Measurement],
     series_number: int | None = None,
     measurable_mm: float | None = None,
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Column, ...]:
     """The columns for instances of one kind and unit; those that would be empty are left out.
 
@@ -53,12 +55,13 @@ def columns(
         series_number: The number of their series in the PACS.
         measurable_mm: The longest axial diameter from which on a lesion is measurable; None where
             there is no such limit.
+        titles: Structure to its name in a report.
     """
     if not rows:
         return ()
     volumes = [row.volume_mm3 / MM3_PER_ML for row in rows]
     made = [
-        _words("Organ", [row.organ and row.organ.replace("_", " ") for row in rows]),
+        _words("Organ", [row.organ and titled(row.organ, titles) for row in rows]),
         _column("Volume", "mL", 3 if min(volumes) < SMALL_ML else 2, volumes),
         Column("Longest × short axis", "mm", tuple(_axes(row) for row in rows)),
         _column("3D diameter", "mm", 1, [row.max_diameter_3d_mm for row in rows], detail=True),
@@ -70,6 +73,11 @@ def columns(
         _words("Remark", ["reaches the edge" if row.touches_edge else None for row in rows]),
     ]
     return tuple(column for column in made if any(column.cells))
+
+
+def titled(structure: str, titles: Mapping[str, str]) -> str:
+    """A structure as a reader says it."""
+    return titles.get(structure, structure.replace("_", " "))
 
 
 def rounded(value: float | None, digits: int) -> str:

@@ -186,6 +186,8 @@ def letters(drawing: Canvas, colour: str) -> None:
 def leader(drawing: Canvas, points: Sequence[tuple[float, float]], colour: str) -> None:
     """Draw the thin line from a number beside the image to what it belongs to, in units."""
     path = _path(np.array(points))
+    casing = {"stroke": _opposite(colour), "stroke-width": "1.9", "stroke-opacity": "0.4"}
+    ElementTree.SubElement(drawing.root, "path", {"d": path, "fill": "none", **casing})
     stroke = {"fill": "none", "stroke": colour, "stroke-width": "0.7", "stroke-opacity": "0.8"}
     ElementTree.SubElement(drawing.root, "path", {"d": path, "class": "leader", **stroke})
 
@@ -245,7 +247,7 @@ def over_image(
 ) -> None:
     """Write over the image, readable on every grey."""
     attributes = {**_text_attributes(at, anchor, 14, "bold"), "class": name}
-    casing = "#000000" if colour == "#ffffff" else "#ffffff"
+    casing = _opposite(colour)
     ElementTree.SubElement(
         drawing.root,
         "text",
@@ -281,6 +283,11 @@ def _text_attributes(
         "font-size": number(size),
         "font-weight": weight,
     }
+
+
+def _opposite(colour: str) -> str:
+    """Of a line or a letter, so that it is readable on every grey."""
+    return "#000000" if colour == "#ffffff" else "#ffffff"
 
 
 def _two_tone(root: Element, shape: dict[str, str], pen: Pen) -> None:

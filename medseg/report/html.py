@@ -14,7 +14,7 @@ from medseg.core.report import COUNTING_RULES, NOT_FOR_DIAGNOSTIC_USE, Finding, 
 from medseg.core.volume import IntensityUnit
 from medseg.formats import tables
 from medseg.report import drawing
-from medseg.report.columns import MM3_PER_ML, Column, columns, rounded
+from medseg.report.columns import MM3_PER_ML, Column, columns, rounded, titled
 from medseg.report.viewer import packed
 
 TEMPLATE = "report.html.j2"
@@ -68,7 +68,10 @@ def render(report: Report) -> str:
         ValueError: A number is not finite.
     """
     style, script = _inline(SCREEN_STYLES), _inline([SCRIPT])
-    names = {one.measurement.instance: one.measurement.structure for one in report.organs}
+    names = {
+        one.measurement.instance: titled(one.measurement.structure, report.titles)
+        for one in report.organs
+    }
     return _filled(
         report,
         style=style,
@@ -108,10 +111,11 @@ def _filled(report: Report, **special: object) -> str:
     return environment.get_template(TEMPLATE).render(
         report=report,
         disclaimer=NOT_FOR_DIAGNOSTIC_USE,
-        totals=_totals(counted),
+        totals=_totals(counted, len(report.organs)),
         counting_rule=COUNTING_RULES.get(report.run.counting_rule, ""),
         counted=_lesions(report, counted),
         below=_lesions(report, below),
+        titled=titled,
         organs=Table(report.organs, columns([one.measurement for one in report.organs])),
         calibrated=any(finding.measurement.confidence is not None for finding in report.lesions),
         settings=list(_flat(report.run.settings)),
@@ -145,13 +149,17 @@ def _source(text: str) -> str:
 
 def _lesions(report: Report, findings: Sequence[Finding]) -> Table:
     rows = [finding.measurement for finding in findings]
-    return Table(tuple(findings), columns(rows, report.series_number, report.measurable_mm))
+    return Table(
+        tuple(findings), columns(rows, report.series_number, report.measurable_mm, report.titles)
+    )
 
 
-def _totals(counted: Sequence[Finding]) -> list[Total]:
-    """The numbers of the summary, of the counted lesions."""
+def _totals(counted: Sequence[Finding], organs: int) -> list[Total]:
+    """The numbers of the summary, of the counted lesions and of the organs where there are any."""
     rows = [finding.measurement for finding in counted]
     totals = [Total("Lesions", str(len(rows)), "")]
+    if organs:
+        totals.append(Total("Organs", str(organs), ""))
     if not rows:
         return totals
     millilitres = sum(row.volume_mm3 for row in rows) / MM3_PER_ML

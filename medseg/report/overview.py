@@ -1,6 +1,6 @@
 """All lesions in one look: a coronal and a sagittal projection with outlines and numbers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,15 @@ class Silhouette:
     shapes: list[sampling.Outline]
 
 
-def overview(shown: Scene, below_limit: Collection[int] = ()) -> tuple[Picture, ...]:
+def overview(
+    shown: Scene, below_limit: Collection[int] = (), organs: Scene | None = None
+) -> tuple[Picture, ...]:
     """A coronal and a sagittal projection with the outlines and numbers of all lesions.
 
     Args:
         shown: Image and lesions.
         below_limit: Labels of those that are listed and not counted; their outlines are dashed.
+        organs: Image and organs, which are outlined below the lesions and have no numbers.
     """
     both = projections(shown)
     units_per_mm = min(min(WIDTH / p.plane.size_mm[0], HEIGHT / p.plane.size_mm[1]) for p in both)
@@ -44,10 +47,15 @@ def overview(shown: Scene, below_limit: Collection[int] = ()) -> tuple[Picture, 
         zip(shown.rows, shown.extents, strict=True), key=lambda pair: -pair[0].volume_mm3
     )
     seen = {row.instance: _silhouettes(shown, row, reach) for row, reach in lesions}
+    beside: list[tuple[Silhouette, Silhouette]] = []
+    if organs is not None:
+        around = zip(organs.rows, organs.extents, strict=True)
+        beside = [_silhouettes(organs, row, reach) for row, reach in around]
     pictures = []
     for index, projection in enumerate(both):
         shapes = {label: silhouettes[index] for label, silhouettes in seen.items()}
-        pictures.append(_picture(projection, units_per_mm, shapes, below_limit))
+        organ_shapes = [silhouettes[index] for silhouettes in beside]
+        pictures.append(_picture(projection, units_per_mm, shapes, organ_shapes, below_limit))
     return tuple(pictures)
 
 
@@ -76,19 +84,21 @@ def _picture(
     projection: Projection,
     units_per_mm: float,
     silhouettes: Mapping[int, Silhouette],
+    organs: Sequence[Silhouette],
     below_limit: Collection[int],
 ) -> Picture:
-    """One projection; the silhouettes come the largest first."""
+    """One projection; the lesions' silhouettes come the largest first."""
     plane = projection.plane
     art = drawing.canvas(plane, units_per_mm, margins=(22, 26, callouts.MARGIN))
     title = f"All lesions, {plane.name} {projection.method}"
     note = drawing.describe(art, title)
     drawing.write(art, f"{plane.name.capitalize()} {projection.short}", (art.left, 15), bold=True)
     drawing.image(art, sampling.png(projection.values, projection.scale))
+    for label, silhouette in enumerate(organs, 1):
+        drawing.outline(art, _placed(plane, silhouette), drawing.NEIGHBOUR_PEN, "organ", label)
     targets = []
     for label, silhouette in silhouettes.items():
-        offset = plane.to_picture(silhouette.plane.corner_mm)
-        shapes = [shape + offset for shape in silhouette.shapes]
+        shapes = _placed(plane, silhouette)
         pen = drawing.SMALL_LESION_PEN if label in below_limit else drawing.OVERVIEW_PEN
         drawing.outline(art, shapes, pen, "lesion", label)
         points = art.units(np.concatenate(shapes))
@@ -103,6 +113,13 @@ def _picture(
         f"{title}: {left_letter} is on the left, {right_letter} on the right, {top} on top, "
         f"{bottom} at the bottom. {len(targets)} lesions are outlined, "
         f"{'all' if numbered == len(targets) else f'the largest {numbered}'} with their numbers."
+        + (f" {len(organs)} organs have dashed blue outlines." if organs else "")
     )
     note.text = description
     return Picture(plane.name, drawing.text_of(art), description)
+
+
+def _placed(plane: planes.Plane, silhouette: Silhouette) -> list[sampling.Outline]:
+    """A silhouette's outlines in mm from the corner of a plane."""
+    offset = plane.to_picture(silhouette.plane.corner_mm)
+    return [shape + offset for shape in silhouette.shapes]

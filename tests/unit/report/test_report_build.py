@@ -17,6 +17,8 @@ from medseg.report.build import build_report
 from tests.unit.report.report_cases import (
     OBLIQUE,
     ball,
+    centre,
+    drawn,
     hot_volume,
     lesion_map,
     measured,
@@ -125,6 +127,19 @@ def test_organs_become_findings_without_pictures() -> None:
     report = build_report(protocol(), study(hot_volume(LESIONS)), LESIONS, organs, rows, record())
     assert [finding.measurement.structure for finding in report.organs] == ["liver"]
     assert len(report.lesions) == 3
+    assert "1 organs have dashed blue outlines" in report.overview[0].description
+    away = middle_of(labels > 0) - middle_of(LESIONS.labels == 1)
+    for picture, axis in zip(report.overview, (0, 1), strict=True):
+        art = drawn(picture.svg)
+        shift = centre(art.paths("organ")) - centre(art.paths("lesion", 1))
+        # To the right is to the left or the back, down is to the feet.
+        assert shift == pytest.approx((-away[axis], -away[2]), abs=2)
+
+
+def middle_of(mask: np.ndarray) -> np.ndarray:
+    """RAS+ middle of the box around a mask's voxels."""
+    places = OBLIQUE.to_world(np.argwhere(mask))
+    return (places.min(axis=0) + places.max(axis=0)) / 2
 
 
 def test_nothing_found_is_a_report_too() -> None:

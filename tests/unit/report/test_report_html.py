@@ -308,9 +308,19 @@ def test_nothing_found_is_said_in_words() -> None:
 
 def test_organs_are_a_table_where_there_are_any() -> None:
     assert "This protocol delineates no organs." in page()
-    liver = replace(ROWS[0], kind="organ", structure="liver", instance=1)
-    parsed = Page(render(replace(report(), organs=(Finding(liver, (), below_size_limit=False),))))
-    assert parsed.cells["organ-table"][1][0] == "liver"
+    names = {"parotid_left": "Parotid gland, left", "new_organ": "new organ"}
+    rows = [
+        replace(ROWS[0], kind="organ", structure=name, instance=n)
+        for n, name in enumerate(names, 1)
+    ]
+    findings = tuple(Finding(row, (), below_size_limit=False) for row in rows)
+    text = render(replace(report(), organs=findings))
+    parsed = Page(text)
+    assert [line[0] for line in parsed.cells["organ-table"][1:]] == list(names.values())
+    assert "Organs 2" in " ".join(" ".join(parsed.text).split())
+    nothing = render(replace(report(), organs=findings, lesions=()))
+    assert "whether it looks for lesions at all" in nothing
+    assert "whether it looks for lesions at all" not in render(replace(report(), lesions=()))
 
 
 def test_what_made_the_numbers_is_on_the_page() -> None:
@@ -332,6 +342,8 @@ def test_a_small_lesion_gets_a_digit_more() -> None:
 def test_columns_without_a_single_value_are_left_out_and_partial_ones_stay() -> None:
     assert not {"Organ", "Confidence", "Remark"} & {c.heading for c in columns(ROWS)}
     assert cell([replace(ROWS[0], organ="lung_left"), ROWS[1]], "Organ") == ("lung left", "")
+    known = columns([replace(ROWS[0], organ="liver")], titles={"liver": "Liver"})[0]
+    assert (known.heading, known.cells) == ("Organ", ("Liver",))
     assert columns([]) == ()
 
 
