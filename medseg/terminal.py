@@ -55,7 +55,7 @@ def inspection_text(answer: Mapping[str, object]) -> str:
         lines += [f"  {flag['code']}: {flag['message']}" for flag in row["flags"]]
     ignored = answer["ignored"]
     assert isinstance(ignored, list)  # noqa: S101  the contract of DESIGN.md
-    lines += [f"Ignored {row['files']} files: {row['reason']}" for row in ignored]
+    lines += [f"Ignored: {row['reason']} ({row['files']})" for row in ignored]
     choice = answer.get("choice")
     if isinstance(choice, Mapping):
         lines += _choice_lines(choice)
