@@ -221,6 +221,51 @@ def send(
 
 
 @app.command
+def table(
+    runs: list[Path],
+    *,
+    rows: Literal["instances", "studies"] = "instances",
+    out: Path | None = None,
+    json: Json = False,
+) -> None:
+    """One table of many runs.
+
+    Args:
+        runs: Run folders, or folders that hold run folders.
+        rows: What a row stands for: an instance with all its measurements, or a study with its
+            counts, volumes, flags and time.
+        out: File to write: Parquet if its name ends in .parquet, else CSV. Without it the number
+            of rows is printed.
+        json: Print the rows as one JSON object for machines.
+    """
+    from medseg import batch_table
+    from medseg.terminal import as_json
+
+    found = batch_table.collect(runs, rows)
+    if out is not None:
+        batch_table.write(out, rows, found)
+    if json:
+        print(as_json({rows: found}))
+    else:
+        print(f"{len(found)} {rows}" + ("; --out FILE writes them." if out is None else f": {out}"))
+
+
+@app.command
+def bids(run: Path, dataset: Path, *, subject: str, session: str | None = None) -> None:
+    """Add a run of an MR study to a BIDS derivatives dataset.
+
+    Args:
+        run: A run folder.
+        dataset: Folder of the dataset; made where it is not there.
+        subject: The subject's label in it, such as 01.
+        session: The session's label, if there is one.
+    """
+    from medseg import bids_export
+
+    print("\n".join(str(path) for path in bids_export.export(run, dataset, subject, session)))
+
+
+@app.command
 def protocols(*, json: Json = False) -> None:
     """List the embedded protocols.
 

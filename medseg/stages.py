@@ -228,8 +228,19 @@ def _identification(
 
 
 def export(work: Path, protocol: Protocol) -> None:
-    """Write the objects for a PACS where the source was DICOM."""
+    """Write the FHIR Bundle, and the objects for a PACS where the source was DICOM."""
+    from medseg.formats import fhir
+
     with _timed(work, "export"):
+        record = _record(work, protocol)
+        subject = fhir.Subject(
+            record.identity,
+            record.patient_key,
+            record.counting_rule,
+            f"medseg {record.versions['medseg']}",
+        )
+        rows = tables.read_json(work / run_folder.TABLE_JSON)
+        fhir.write_fhir(work / run_folder.FHIR, rows, subject, config.load_structures())
         run = _object_run(work, protocol)
         if run is not None:
             _export_objects(work, protocol, run)

@@ -13,7 +13,7 @@ from medseg.config import MeasureSettings
 from medseg.core.geometry import Geometry
 from medseg.core.instances import Instance, InstanceMap, tracking_uid
 from medseg.core.measurements import Measurement
-from medseg.formats import dicom_pdf, dicom_seg, dicom_sr, nifti, rtstruct, tables
+from medseg.formats import dicom_pdf, dicom_seg, dicom_sr, fhir, nifti, rtstruct, tables
 from medseg.formats.dicom import read_file
 from medseg.formats.dicom_objects import ObjectRun
 from medseg.formats.dicom_pixels import read_voxels
@@ -166,6 +166,8 @@ def run_folder_with_all(folder: Path, datasets: Sequence[Dataset]) -> Exported:
     tables.write_csv(folder / run_folder.TABLE_CSV, one.rows)
     tables.write_json(folder / run_folder.TABLE_JSON, one.rows)
     tables.write_parquet(folder / run_folder.TABLE_PARQUET, one.rows)
+    subject = fhir.Subject("0" * 64, "P-1", "cc26-peaks", "medseg 0")
+    fhir.write_fhir(folder / run_folder.FHIR, one.rows, subject, one.run.structures)
     data = json.dumps({"lesions": [asdict(row) for row in one.lesion_rows]})
     page = f'<html><script type="application/json" id="data">{data}</script></html>'
     (folder / run_folder.REPORT_HTML).write_text(page, encoding="utf-8")

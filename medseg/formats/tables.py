@@ -42,6 +42,10 @@ UNITS = {
 """End of a column's name to its unit, the longest first."""
 
 
+SCHEMA = Path(__file__).with_name("instances.schema.json")
+"""JSON Schema of `instances.json`, for readers in other languages."""
+
+
 @dataclass(frozen=True)
 class Table:
     """What `instances.json` holds."""
@@ -60,8 +64,8 @@ def write_csv(path: Path, rows: Sequence[Measurement]) -> None:
 
 def as_csv(rows: Sequence[Measurement]) -> str:
     """The text of `instances.csv`; as `write_csv`."""
-    cells = [[_cell(row[column]) for column in COLUMNS] for row in plain(rows)]
-    return "".join(_line(one) for one in (COLUMNS, *cells))
+    cells = [[cell(row[column]) for column in COLUMNS] for row in plain(rows)]
+    return "".join(line(one) for one in (COLUMNS, *cells))
 
 
 def write_json(path: Path, rows: Sequence[Measurement]) -> None:
@@ -161,6 +165,29 @@ def plain(rows: Sequence[Measurement]) -> list[Row]:
     return values
 
 
+def json_schema() -> dict[str, object]:
+    """The JSON Schema of `instances.json`, a file beside this module (`SCHEMA`).
+
+    Columns that a later medseg added are allowed.
+    """
+    made = TypeAdapter(Table).json_schema(mode="serialization")
+    row = made["$defs"]["Measurement"]
+    for name, field in row["properties"].items():
+        field.pop("title", None)
+        unit = column_unit(name)
+        if unit is not None:
+            field["description"] = f"Unit: {unit}"
+    row["description"] = "One lesion or organ. Positions are RAS+ mm."
+    made["description"] = "What instances.json of a medseg run folder holds."
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def value_type(column: str) -> type:
+    """The type of the values of a column that are not None."""
+    kind = {field.name: field.type for field in fields(Measurement)}[column]
+    return _bare(kind)
+
+
 def schema() -> pa.Schema:
     """Parquet's schema of the table: type, nullability and unit of every column."""
     by_name = {field.name: field.type for field in fields(Measurement)}
@@ -169,19 +196,31 @@ def schema() -> pa.Schema:
 
 def _field(column: str, kind: object) -> pa.Field:
     """Parquet's field for a field of `Measurement`."""
-    nullable = isinstance(kind, UnionType)
-    bare = next(part for part in get_args(kind) if part is not type(None)) if nullable else kind
-    if get_origin(bare) is Literal:
-        bare = str
+    bare = _bare(kind)
     types = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
-    unit = next((unit for end, unit in UNITS.items() if column.endswith(end)), None)
-    metadata = {"unit": unit} if unit else {}
-    if column.startswith("intensity_") and bare is float:
-        metadata = {"unit": "as in the column intensity_unit"}
-    return pa.field(column, types[bare], nullable=nullable, metadata=metadata)  # type: ignore[index]
+    unit = column_unit(column)
+    metadata = {} if unit is None else {"unit": unit}
+    nullable = isinstance(kind, UnionType)
+    return pa.field(column, types[bare], nullable=nullable, metadata=metadata)
 
 
-def _cell(value: object) -> str:
+def _bare(kind: object) -> type:
+    """The type of a field without None; a Literal of texts is a text."""
+    parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    bare = next(part for part in parts if part is not type(None))
+    return str if get_origin(bare) is Literal else bare
+
+
+def column_unit(column: str) -> str | None:
+    """The unit of a column's numbers; None where it holds none."""
+    if column.startswith("intensity_") and column != "intensity_unit":
+        return "as in the column intensity_unit"
+    if column.endswith("_ends_mm"):
+        return "mm, RAS+"
+    return next((unit for end, unit in UNITS.items() if column.endswith(end)), None)
+
+
+def cell(value: object) -> str:
     """A value as CSV holds it."""
     if value is None:
         return ""
@@ -190,7 +229,7 @@ def _cell(value: object) -> str:
     return float.__repr__(value) if isinstance(value, float) else str(value)
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
     """Cells as one line of CSV."""
     line = StringIO(newline="")
     # Before Python 3.13 a carriage return in a cell is quoted only where lines end with one.

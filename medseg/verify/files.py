@@ -12,7 +12,7 @@ import numpy as np
 
 from medseg.core.instances import InstanceMap
 from medseg.core.measurements import COLUMNS, Measurement
-from medseg.formats import nifti, tables
+from medseg.formats import fhir, nifti, tables
 from medseg.verify.truth import expect
 
 UNITS = {"volume_mm3": "mm3", "longest_axial_diameter_mm": "mm", "surface_area_mm2": "mm2"}
@@ -72,6 +72,31 @@ def check_page(path: Path, rows: Sequence[Measurement]) -> None:
     for shown, row in zip(found, wanted, strict=True):
         known = {name: shown.get(name) for name in row}
         expect(known == row, f"a number of lesion {row['instance']} differs")
+
+
+def check_fhir(path: Path, rows: Sequence[Measurement]) -> None:
+    """Hold the numbers of a FHIR Bundle against the rows of the lesions, with their units.
+
+    Raises:
+        MismatchError: A lesion, a number or a unit differs.
+    """
+    found = fhir.read_fhir(path)
+    wanted = {row.tracking_uid: row for row in rows if row.kind == "lesion"}
+    expect(found.keys() == wanted.keys(), "it holds other lesions")
+    for uid, numbers in found.items():
+        row = wanted[uid]
+        sizes = {
+            "118565006": (row.volume_mm3, "mm3"),
+            "103339001": (row.longest_axial_diameter_mm, "mm"),
+            "103340004": (row.short_axis_mm, "mm"),
+        }
+        unit = {"SUV": "g/ml{SUVbw}", "HU": "[hnsf'U]"}.get(row.intensity_unit)
+        if unit is not None:
+            sizes |= {
+                "373098007": (row.intensity_mean, unit),
+                "56851009": (row.intensity_max, unit),
+            }
+        expect(numbers == sizes, f"a number or a unit of lesion {row.instance} differs")
 
 
 class _DataElement(HTMLParser):

@@ -57,6 +57,8 @@ def _checks(work: Path, truth: Truth, run: ObjectRun | None) -> Iterator[Check]:
     yield run_folder.TABLE_PARQUET, lambda: files.check_parquet(parquet, truth.rows)
     page = work / run_folder.REPORT_HTML
     yield run_folder.REPORT_HTML, lambda: files.check_page(page, truth.rows)
+    fhir = work / run_folder.FHIR
+    yield run_folder.FHIR, lambda: files.check_fhir(fhir, truth.rows)
     if run is not None:
         yield from _object_checks(work, truth, run)
 

@@ -58,6 +58,7 @@ def test_the_mask_lies_on_the_acquired_grid_as_simpleitk_reads_it(study: Path, r
 def test_the_run_folder_is_whole_and_its_table_is_its_mask(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == [
         "dicom",
+        "fhir.json",
         "instances.csv",
         "instances.json",
         "instances.parquet",

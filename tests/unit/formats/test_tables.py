@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -245,3 +246,14 @@ def test_the_refusal_names_the_column_at_fault(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(damaged(lambda row: row.pop("volume_mm3")))
     with pytest.raises(UnreadableFileError, match="volume_mm3"):
         tables.read_json(tmp_path / "t.json")
+
+
+def test_the_schema_in_the_package_is_that_of_the_table(tmp_path: Path) -> None:
+    stored = json.loads(tables.SCHEMA.read_text(encoding="utf-8"))
+    assert stored == tables.json_schema()
+    tables.write_json(tmp_path / "t.json", [ROW, BARE])
+    table = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    jsonschema.validate(table, stored)
+    table["instances"][1]["volume_mm3"] = "17 mm3"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(table, stored)

@@ -1,6 +1,7 @@
 """Deliberate mistakes in every export: the gate stops each, and names the export."""
 
 import csv
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -397,6 +398,28 @@ def map_flipped(run: Path) -> None:
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., ::-1], image.affine), path)
 
 
+def edited_text(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def bundle_in_millilitres(run: Path) -> None:
+    edited_text(run / run_folder.FHIR, '"code": "mm3"', '"code": "mL"')
+
+
+def bundle_with_axes_exchanged(run: Path) -> None:
+    text = (run / run_folder.FHIR).read_text(encoding="utf-8")
+    swapped = text.replace("103339001", "x").replace("103340004", "103339001")
+    (run / run_folder.FHIR).write_text(swapped.replace('"x"', '"103340004"'), encoding="utf-8")
+
+
+def bundle_without_a_result(run: Path) -> None:
+    bundle = json.loads((run / run_folder.FHIR).read_bytes())
+    bundle["entry"][0]["resource"]["result"].pop()
+    (run / run_folder.FHIR).write_text(json.dumps(bundle), encoding="utf-8")
+
+
 def map_moved(run: Path) -> None:
     path = run / run_folder.ORGANS
     image = nib.load(path)
@@ -453,6 +476,9 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], ...]] = {
     run_folder.TABLE_PARQUET: (parquet_in_ml,),
     run_folder.TABLE_JSON: (table_of_another_instance,),
     run_folder.REPORT_HTML: (page_of_another_volume,),
+    run_folder.FHIR: (
+        bundle_in_millilitres, bundle_with_axes_exchanged, bundle_without_a_result,
+    ),
     run_folder.LESIONS: (map_flipped, map_of_labels_exchanged),
     run_folder.ORGANS: (map_moved,),
 }  # fmt: skip
