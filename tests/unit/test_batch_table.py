@@ -133,7 +133,7 @@ def test_what_has_no_place_in_a_dataset_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="letters and digits"):
         bids_export.export(run, dataset, "../01", None)
     for modality in ("CT", "PT"):
-        with pytest.raises(RunFolderError, match=f"no place for {modality}"):
+        with pytest.raises(RunFolderError, match=f"label maps of {modality}"):
             bids_export.export(make_run(tmp_path / modality, [ROW], modality), dataset, "01", None)
     with pytest.raises(RunFolderError, match="not a complete run folder"):
         bids_export.export(tmp_path, dataset, "01", None)
