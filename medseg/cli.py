@@ -315,6 +315,22 @@ def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
 
 
 @app.command
+def calibrate(settings: Path) -> None:
+    """Fit the confidence of an embedded model's lesions again, and write it into its card.
+
+    Args:
+        settings: The training config that the model is of.
+    """
+    from medseg import config
+    from medseg.terminal import calibration_text
+    from medseg.training.export import recalibrate
+    from medseg.training.settings import TrainingSettings
+
+    chosen = config.load(TrainingSettings, str(settings), "training")
+    print(calibration_text(recalibrate(chosen).calibration))
+
+
+@app.command
 def doctor() -> int:
     """Check that everything medseg needs is here and whole: packages, protocols, model weights."""
     from medseg.doctor import check_installation, missing_extras

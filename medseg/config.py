@@ -338,6 +338,45 @@ class InputSettings(Settings):
         return self
 
 
+CONFIDENCE_FEATURES = ("peak_logit", "mean_logit", "log_volume", "centre")
+"""What the confidence of a lesion rests on; `segment.confidence.describe` says what each is."""
+
+
+class ReliabilityRow(Settings):
+    """How often lesions of one range of sizes were true, and how sure the model was of them."""
+
+    size: str
+    """`all`, or the diameter of the ball of their volume."""
+
+    lesions: int = Field(ge=0)
+    confidence: float | None
+    """Mean confidence, by coefficients that were fitted without the patient; None without lesions.
+    """
+
+    precision: float | None
+    """Share of them that overlaps a reference lesion."""
+
+
+class Calibration(Settings):
+    """How the confidence of a lesion is computed, and how far it can be trusted."""
+
+    rule: str
+    """What a true lesion is."""
+
+    cases: str
+    """What it was fitted on."""
+
+    patients: int
+    weights: tuple[float, float, float, float]
+    """Of each of `CONFIDENCE_FEATURES`."""
+
+    offset: float
+    reliability: tuple[ReliabilityRow, ...]
+    expected_calibration_error: float
+    expected_calibration_error_interval: tuple[float, float]
+    """95 %, by bootstrap over patients."""
+
+
 class ModelCard(Settings):
     """What a model is, where it comes from, and how far to trust it; configs/models/*.yaml."""
 
@@ -363,6 +402,9 @@ class ModelCard(Settings):
 
     scores: dict[str, dict[str, float]]
     """Data set to named score."""
+
+    calibration: Calibration | None = None
+    """How sure it is of a lesion; None leaves the confidence of every lesion empty."""
 
     limits: tuple[str, ...]
     """What it is known to get wrong."""

@@ -146,6 +146,7 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
             load_model(card, protocol.segment.tile_overlap),
             protocol.segment,
             identity=_identity(_inputs(work), card, protocol),
+            calibration=card.calibration,
             progress=progress,
         )
         handover.write_flags(work / run_folder.STAGES / "segment-flags.json", delineation.flags)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from medseg.config import ModelCard
+from medseg.config import Calibration, ModelCard
 from medseg.core.prediction import Progress
 
 
@@ -85,7 +85,37 @@ def card_text(card: ModelCard) -> str:
     ]
     limits = [f"  {limit}" for limit in card.limits]
     return "\n".join(
-        [f"{card.name}: {card.title}", "Scores:", *scores, "Limits:", *limits, f"Data: {card.data}"]
+        [
+            f"{card.name}: {card.title}",
+            "Scores:",
+            *scores,
+            calibration_text(card.calibration),
+            "Limits:",
+            *limits,
+            f"Data: {card.data}",
+        ]
+    )
+
+
+def calibration_text(calibration: Calibration | None) -> str:
+    """How far the confidence of lesions can be trusted, as lines for a person."""
+    if calibration is None:
+        return "Confidence: not calibrated, so it stays empty."
+    low, high = calibration.expected_calibration_error_interval
+    rows = [
+        f"  {row.size}: {row.lesions} predicted, mean confidence {row.confidence:.2f}, "
+        f"{row.precision:.0%} true"
+        for row in calibration.reliability
+        if row.confidence is not None and row.precision is not None
+    ]
+    return "\n".join(
+        [
+            f"Confidence ({calibration.rule}), on patients that were held out; expected "
+            f"calibration error {calibration.expected_calibration_error:.3f} ({low:.3f} to "
+            f"{high:.3f}):",
+            *rows,
+            f"  Fitted on {calibration.cases}.",
+        ]
     )
 
 

@@ -11,6 +11,9 @@ BIN_DIAMETERS_MM = (3.0, 5.0, 10.0, 20.0)
 call a lesion (Filippi et al. 2019, doi 10.1093/brain/awz144), 10 mm what RECIST 1.1 calls
 measurable; a lesion is in the bin above if it has exactly an edge's volume."""
 
+BIN_EDGES_MM3 = tuple(d**3 * pi / 6 for d in BIN_DIAMETERS_MM)
+SIZE_BINS = len(BIN_EDGES_MM3) + 1
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -86,11 +89,15 @@ class Side:
     right: NDArray[np.bool_]
 
 
+def bin_of(volumes_mm3: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The size bin of each volume, 0 the smallest."""
+    return np.digitize(volumes_mm3, BIN_EDGES_MM3)
+
+
 def bins(reference: Side, prediction: Side) -> tuple[SizeBin, ...]:
     """Count the lesions of every size bin; an empty bin is there too."""
-    edges = [d**3 * pi / 6 for d in BIN_DIAMETERS_MM]
-    of_reference = np.digitize(reference.volumes_mm3, edges)
-    of_prediction = np.digitize(prediction.volumes_mm3, edges)
+    of_reference, of_prediction = bin_of(reference.volumes_mm3), bin_of(prediction.volumes_mm3)
+    edges = zip([0.0, *BIN_EDGES_MM3], [*BIN_EDGES_MM3, inf], strict=True)
     return tuple(
         SizeBin(
             reference_lesions=int((of_reference == n).sum()),
@@ -100,7 +107,7 @@ def bins(reference: Side, prediction: Side) -> tuple[SizeBin, ...]:
             from_mm3=low,
             below_mm3=high,
         )
-        for n, (low, high) in enumerate(zip([0.0, *edges], [*edges, inf], strict=True))
+        for n, (low, high) in enumerate(edges)
     )
 
 

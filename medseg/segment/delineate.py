@@ -1,10 +1,10 @@
 """From the volumes of a study to its instances: prepare, predict, separate, restore, assign."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medseg.config import SegmentSettings
+from medseg.config import Calibration, SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.instances import Delineation, Instance, InstanceMap, tracking_uid
 from medseg.core.prediction import Progress, VoxelModel, VoxelPrediction, silent
@@ -13,6 +13,7 @@ from medseg.core.volume import Volume
 from medseg.errors import ModelError
 from medseg.segment.assign import assign
 from medseg.segment.clean import fill_cores
+from medseg.segment.confidence import sure_of
 from medseg.segment.organs import organs_on
 from medseg.segment.prepare import axial_coverage, prepare
 from medseg.segment.proposals import adopt
@@ -32,6 +33,7 @@ def delineate(
     settings: SegmentSettings,
     *,
     identity: str,
+    calibration: Calibration | None = None,
     progress: Progress = silent,
 ) -> Delineation:
     """Every instance of a study, on the acquired grid of the model's first role.
@@ -41,6 +43,7 @@ def delineate(
         model: What predicts.
         settings: The protocol's section on segmentation.
         identity: Digest of what determines the labels, for tracking UIDs.
+        calibration: How sure the model is of a lesion; None leaves the confidence empty.
         progress: Told of the stages `prepare`, `predict`, `separate` and `restore`.
 
     Returns:
@@ -64,20 +67,23 @@ def delineate(
     organs = InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ())
     flags: tuple[QualityFlag, ...] = ()
     separated: Separated | None
+    sure: tuple[float | None, ...]
     if isinstance(prediction, VoxelPrediction):
         organs, flags = _organs(prediction, acquired, settings, identity)
         lesions = prediction.of(list(filter(is_lesion, prediction.structures)))
         separated = separate(fill_cores(lesions, settings), settings) if lesions else None
+        sure = sure_of(separated, prediction.centre_heatmap, calibration) if separated else ()
         del lesions
     else:
         separated = adopt(prediction, grid, settings)
+        sure = (None,) * len(separated.structures)
         _check_lesions(separated.structures)
     del prediction
     progress("separate", 1)
     progress("restore", 0)
     found = InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ())
     if separated is not None:
-        found, doubts = _lesions(separated, acquired, identity)
+        found, doubts = _lesions(separated, sure, acquired, identity)
         flags = (*flags, *doubts)
     progress("restore", 1)
     return Delineation(
@@ -105,13 +111,19 @@ def _organs(
 
 
 def _lesions(
-    separated: Separated, acquired: Geometry, identity: str
+    separated: Separated, sure: Sequence[float | None], acquired: Geometry, identity: str
 ) -> tuple[InstanceMap, tuple[QualityFlag, ...]]:
     """Separated lesions on the acquired grid, and the doubts about them."""
-    labels, structures, flags = restore(separated, acquired)
+    labels, sources, flags = restore(separated, acquired)
     rows = tuple(
-        Instance(n, "lesion", structure, tracking_uid(identity, "lesion", n))
-        for n, structure in enumerate(structures, start=1)
+        Instance(
+            n,
+            "lesion",
+            separated.structures[source - 1],
+            tracking_uid(identity, "lesion", n),
+            confidence=sure[source - 1],
+        )
+        for n, source in enumerate(sources, start=1)
     )
     return InstanceMap(labels, acquired, rows), flags
 

@@ -23,7 +23,7 @@ CHUNK = 1_000_000
 
 def restore(
     separated: Separated, acquired: Geometry
-) -> tuple[NDArray[np.uint16], tuple[str, ...], tuple[QualityFlag, ...]]:
+) -> tuple[NDArray[np.uint16], tuple[int, ...], tuple[QualityFlag, ...]]:
     """Bring instances from the model's grid to the acquired one.
 
     A voxel of the acquired grid is foreground where the foreground, interpolated linearly, reaches
@@ -40,7 +40,8 @@ def restore(
     lies highest (S), then farthest in front (A), then farthest right (R).
 
     Returns:
-        (I, J, K) uint16 labels on the acquired grid, the structure of each label, and flags.
+        (I, J, K) uint16 labels on the acquired grid, for each label the one that it had in
+        `separated`, and flags.
 
     Raises:
         ModelError: There are more instances than labels can tell apart.
@@ -57,9 +58,8 @@ def restore(
     order = _reading_order(labels, acquired)
     number = np.zeros(count + 1, np.uint16)
     number[order] = np.arange(1, len(order) + 1)
-    structures = tuple(separated.structures[n - 1] for n in order)
     flags = _flags(sorted(int(number[n]) for n in rescued), len(lost))
-    return number[labels], structures, flags
+    return number[labels], tuple(int(n) for n in order), flags
 
 
 def _labels_on(separated: Separated, acquired: Geometry) -> NDArray[np.uint16]:

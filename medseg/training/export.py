@@ -1,16 +1,32 @@
 """From a finished run to a bundle: weights, and a card whose scores were measured."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
-from medseg.config import ModelCard, SegmentSettings, plain
+from medseg.config import (
+    Calibration,
+    ModelCard,
+    SegmentSettings,
+    configs_folder,
+    load_card,
+    plain,
+)
+from medseg.core.prediction import VoxelModel
 from medseg.model import weights
-from medseg.model.load import load_weights
+from medseg.model.load import load_model, load_weights
+from medseg.training.calibrate import Described, calibrate
 from medseg.training.checkpoint import State
 from medseg.training.fit import unpublished_card
+from medseg.training.pet_calibration import describe_pet
 from medseg.training.settings import TrainingSettings
 from medseg.training.tasks import Task
+
+DESCRIBERS: Mapping[str, Callable[[TrainingSettings, VoxelModel], tuple[list[Described], str]]] = {
+    "pet-lesions": describe_pet
+}
+"""Kind of task to what describes its predicted lesions, for their confidence."""
 
 
 def export(settings: TrainingSettings, task: Task, state: State, folder: Path) -> ModelCard:
@@ -29,8 +45,29 @@ def export(settings: TrainingSettings, task: Task, state: State, folder: Path) -
     sha256 = weights.save(folder / draft.weights, state.average)
     written = draft.model_copy(update={"sha256": sha256})
     model = load_weights(written, folder, SegmentSettings(model=written.name).tile_overlap)
-    card = written.model_copy(update={"scores": task.scores(model)})
+    measured = {"scores": task.scores(model), "calibration": calibration_of(settings, model)}
+    card = written.model_copy(update=measured)
     write_card(folder / f"{settings.name}.yaml", card)
+    return card
+
+
+def calibration_of(settings: TrainingSettings, model: VoxelModel) -> Calibration | None:
+    """How sure a model is of a lesion, fitted on the cases of its task that no run learns from.
+
+    Returns:
+        None for a task without lesions, or with too few cases.
+    """
+    if settings.task.kind not in DESCRIBERS:
+        return None
+    return calibrate(*DESCRIBERS[settings.task.kind](settings, model))
+
+
+def recalibrate(settings: TrainingSettings) -> ModelCard:
+    """Fit the confidence of an embedded model again, and write it into its card."""
+    card = load_card(settings.name)
+    model = load_model(card, SegmentSettings(model=card.name).tile_overlap)
+    card = card.model_copy(update={"calibration": calibration_of(settings, model)})
+    write_card(configs_folder() / "models" / f"{card.name}.yaml", card)
     return card
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from medseg.core.geometry import Geometry
 from medseg.core.instances import tracking_uid
@@ -12,6 +13,7 @@ from medseg.core.volume import Volume
 from medseg.errors import ModelError
 from medseg.segment.delineate import delineate, is_lesion
 from tests.unit.segment.bodies import SETTINGS, Ellipsoid, Threshold, ball, picture
+from tests.unit.segment.test_confidence import calibration
 
 GRID = Geometry(
     (30, 26, 22),
@@ -52,6 +54,30 @@ def test_touching_lesions_are_delineated_apart_on_the_acquired_grid():
     ]
     for stage in ("prepare", "predict", "separate", "restore"):
         assert [share for name, share in stages if name == stage] == [0, 1]
+
+
+def test_the_confidence_of_a_lesion_is_its_own():
+    # By volume alone, so that the numbers of the labels and of the components can be told apart.
+    card = calibration((0.0, 0.0, 2.0, 0.0), -8.0)
+    for bodies in (BODIES, (ball(tuple(MIDDLE - np.array((12, 0, 0))), 7), BODIES[1])):
+        found = delineate(
+            {"pet": picture(GRID, list(bodies))},
+            Threshold((3.0, 3.0, 3.0), bodies),
+            SETTINGS,
+            identity="x",
+            calibration=card,
+        ).lesions
+        sizes = np.bincount(found.labels.ravel())[1:] * GRID.voxel_volume_mm3
+        expected = expit(2 * np.log10(sizes) - 8)
+        assert [i.confidence for i in found.instances] == pytest.approx(expected, abs=0.03)
+        assert abs(expected[0] - expected[1]) > 0.1
+    bare = delineate(
+        {"pet": picture(GRID, list(BODIES))},
+        Threshold((3.0, 3.0, 3.0), BODIES),
+        SETTINGS,
+        identity="x",
+    )
+    assert [i.confidence for i in bare.lesions.instances] == [None, None]
 
 
 def test_nothing_on_the_volume_is_no_lesion():

@@ -29,10 +29,10 @@ def test_the_same_grid_keeps_every_voxel():
     labels[1:4, 1:7, 2:9] = 1
     labels[4:6, 1:7, 2:9] = 2
     labels[8, 7, 10] = 3
-    restored, structures, flags = restore(separated_of(labels, geometry), geometry)
+    restored, sources, flags = restore(separated_of(labels, geometry), geometry)
     np.testing.assert_array_equal(restored, labels)
     assert restored.dtype == np.uint16
-    assert structures == ("lesion",) * 3
+    assert sources == (1, 2, 3)
     assert flags == ()
 
 
@@ -48,7 +48,8 @@ def test_the_largest_comes_first_and_equals_from_head_to_foot():
     labels = np.zeros(geometry.shape, int)
     for label, box in boxes.items():
         labels[box] = label
-    restored, _, _ = restore(separated_of(labels, geometry), geometry)
+    restored, sources, _ = restore(separated_of(labels, geometry), geometry)
+    assert sources == (3, 4, 5, 2, 1)
     order = [int(restored[boxes[label]].max()) for label in (3, 4, 5, 2, 1)]
     assert order == [1, 2, 3, 4, 5]
 
@@ -74,8 +75,8 @@ def test_dropped_foreground_does_not_come_back():
     settings = SETTINGS.model_copy(update={"min_peak": 0.7})
     separated = separate(VoxelPrediction(probability, ("lesion",), model), settings)
     fine = grid((60, 40, 30), (1.0, 1.1, 1.7), (0.2, 0.3, 0.4))
-    restored, structures, _ = restore(separated, fine)
-    assert len(structures) == 1
+    restored, sources, _ = restore(separated, fine)
+    assert len(sources) == 1
     assert positions(fine)[restored > 0][:, 0].max() < 5 * 4
 
 
@@ -85,8 +86,8 @@ def test_what_lies_between_the_voxels_is_shown_as_one_and_flagged():
     labels[7, 7, 7] = 1
     labels[1:5, 9:14, 9:15] = 2
     coarse = grid((5, 4, 6), (4.0, 4.5, 3.2), (1.2, 1.0, 0.7))
-    restored, structures, flags = restore(separated_of(labels, model, 0.6), coarse)
-    assert len(structures) == 2
+    restored, sources, flags = restore(separated_of(labels, model, 0.6), coarse)
+    assert len(sources) == 2
     assert np.count_nonzero(restored == 2) == 1
     assert [flag.code for flag in flags] == ["smaller-than-voxel"]
     assert "2" in flags[0].message
@@ -101,8 +102,8 @@ def test_what_lies_beyond_the_grid_is_lost_and_flagged():
     labels[1:3, 1:3, 1:3] = 1
     labels[8, 9, 11] = 2
     half = grid((4, 9, 11), (2.0, 2.1, 2.2))
-    restored, structures, flags = restore(separated_of(labels, model), half)
-    assert structures == ("lesion",)
+    restored, sources, flags = restore(separated_of(labels, model), half)
+    assert sources == (1,)
     assert set(np.unique(restored)) == {0, 1}
     assert [flag.code for flag in flags] == ["instance-lost"]
 
@@ -112,8 +113,8 @@ def test_two_that_would_need_the_same_voxel_are_one_shown_and_one_lost():
     labels = np.zeros(model.shape, int)
     labels[6, 7, 7], labels[8, 7, 7] = 1, 2
     coarse = grid((3, 3, 3), (9.0, 9.5, 9.2), (-1.5, -2.0, -0.5))
-    restored, structures, flags = restore(separated_of(labels, model, 0.6), coarse)
-    assert len(structures) == 1
+    restored, sources, flags = restore(separated_of(labels, model, 0.6), coarse)
+    assert len(sources) == 1
     assert np.count_nonzero(restored) == 1
     assert [flag.code for flag in flags] == ["smaller-than-voxel", "instance-lost"]
 
@@ -121,11 +122,11 @@ def test_two_that_would_need_the_same_voxel_are_one_shown_and_one_lost():
 def test_nothing_stays_nothing_and_a_single_slice_works():
     model = grid((9, 10, 1), (2.0, 2.1, 2.2))
     empty = np.zeros(model.shape, int)
-    restored, structures, flags = restore(separated_of(empty, model), model)
+    restored, sources, flags = restore(separated_of(empty, model), model)
     assert not restored.any()
-    assert (structures, flags) == ((), ())
+    assert (sources, flags) == ((), ())
     empty[3:5, 2:6, 0] = 1
-    restored, structures, _ = restore(separated_of(empty, model), model)
+    restored, sources, _ = restore(separated_of(empty, model), model)
     np.testing.assert_array_equal(restored, empty)
 
 

@@ -9,15 +9,17 @@ from medseg.core.prediction import ModelInput
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.model.load import load_weights
 from medseg.segment.prepare import prepare
-from medseg.training import bodies, export, pet_lesions
+from medseg.training import bodies, export, pet_calibration, pet_lesions
 from medseg.training.fit import begin
 from medseg.training.tasks import read
 
 
 @pytest.fixture
 def exported(settings, data, case, tmp_path, monkeypatch):
-    monkeypatch.setattr(pet_lesions, "phantom_case", lambda _: case)
-    monkeypatch.setattr(pet_lesions, "PAIRS", 2)
+    for module in (pet_lesions, pet_calibration):
+        monkeypatch.setattr(module, "phantom_case", lambda _: case)
+        monkeypatch.setattr(module, "PAIRS", 2)
+    monkeypatch.setattr(pet_calibration, "PHANTOMS", (0, 101))
     run = settings.model_copy(update={"data": data})
     state = begin(run)
     card = export.export(run, read(run), state, tmp_path)
@@ -38,6 +40,24 @@ def test_every_score_is_there_and_those_on_training_data_say_so(exported):
     assert card.scores["phantom seed 0 (unseen)"]["lesions"] == 1
     assert card.scores["touching pairs of val tumours in phantoms (synthetic)"]["pairs"] == 2
     assert not any("whole body" in name for name in card.scores)
+
+
+def test_the_confidence_is_fitted_on_every_named_case_where_there_are_enough(
+    exported, settings, data, monkeypatch
+):
+    card, _, folder = exported
+    assert card.calibration is None  # a network that learnt nothing finds too few lesions
+    run = settings.model_copy(update={"data": data})
+    model = load_weights(card, folder, 0.25)
+    seen = []
+    monkeypatch.setattr(export, "calibrate", lambda cases, named: seen.append((cases, named)))
+    export.calibration_of(run, model)
+    ((cases, named),) = seen
+    names = [one.patient for one in cases]
+    assert len(names) == 1 + 2 + 2
+    assert names[-2:] == ["pair 0", "pair 1"]
+    assert named.startswith("1 patients of pet_lesions/val (real")
+    assert "2 unseen phantoms" in named
 
 
 def test_the_running_mean_is_what_is_shipped(exported, case):
