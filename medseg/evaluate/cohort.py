@@ -106,6 +106,8 @@ def interval(
         return Interval(value, np.nan, np.nan, int(defined.sum()))
     sampled = statistic(values[drawn])
     sampled = sampled[~np.isnan(sampled)]
+    if not len(sampled):  # precision, say, where nothing is predicted in any case
+        return Interval(value, np.nan, np.nan, int(defined.sum()))
     low, high = np.quantile(sampled, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
     return Interval(value, float(low), float(high), int(defined.sum()))
 

@@ -16,7 +16,16 @@ from scipy.spatial.transform import Rotation
 
 from medseg.core.geometry import Geometry
 from medseg.training.datasets import Case, make_case
-from medseg.training.sampling import HOT_SUV, TISSUE_SUV, small_tumour
+from medseg.training.sampling import (
+    HOT_SUV,
+    TISSUE_SUV,
+    Sources,
+    body_view,
+    corner_somewhere,
+    draw_body,
+    draw_tumour,
+    small_tumour,
+)
 from medseg.training.settings import TrainingSettings
 from medseg.training.synthesis import Scene, Tumour, add, beside, cut_out, view
 
@@ -60,6 +69,28 @@ def sarcoma_body(body: Case, tumour: Case, settings: TrainingSettings, seed: int
     spacing = settings.input.spacing_mm
     whole = cut_out(tumour, tumour.lesions[0], spacing, mirror, 1.0)
     return as_case(f"{body.name}, tumour of {tumour.name}", _placed(scene, [whole], rng, 0.7))
+
+
+def touching_pair(sources: Sources, training: TrainingSettings, rng: np.random.Generator) -> Scene:
+    """Two tumours that touch, whole, somewhere in a body; only these two are labelled.
+
+    Raises:
+        ValueError: The scene is too small for two tumours.
+    """
+    for _ in range(1000):
+        scene = body_view(draw_body(sources, rng), training, rng)
+        scene = replace(scene, labels=np.zeros_like(scene.labels), placed=())
+        first, second = (draw_tumour(sources.cases, training, rng) for _ in range(2))
+        offset = beside(first, second, rng.normal(size=3))
+        if offset is None:
+            continue
+        corner = corner_somewhere(scene, first, rng)
+        scene = add(scene, first, corner)
+        scene = add(scene, second, [c + o for c, o in zip(corner, offset, strict=True)])
+        sizes = np.bincount(scene.labels.ravel(), minlength=3)[1:].tolist()
+        if sizes == [int(first.mask.sum()), int(second.mask.sum())]:
+            return scene
+    raise ValueError(f"two tumours do not fit into {training.crop}")
 
 
 def bare(body: Case, settings: TrainingSettings) -> Scene:

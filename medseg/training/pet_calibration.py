@@ -10,9 +10,9 @@ from medseg.core.prediction import VoxelModel
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.training.bodies import phantom_case
 from medseg.training.calibrate import Described, describe_case
+from medseg.training.confluence import touching_pair
 from medseg.training.datasets import Case, make_case, read_cases
 from medseg.training.sampling import Sources
-from medseg.training.scores import touching_pair
 from medseg.training.settings import TrainingSettings
 
 PHANTOMS = (0, *range(101, 111))

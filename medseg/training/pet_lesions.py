@@ -8,19 +8,23 @@ import numpy as np
 
 from medseg.config import load_protocol
 from medseg.core.prediction import VoxelModel
-from medseg.training.bodies import phantom_case, read_phantoms, read_whole_body
+from medseg.training.bodies import phantom_case, read_phantoms, read_whole_body, varied_case
+from medseg.training.confluence import sarcoma_body, separate_body, touching_body
 from medseg.training.datasets import Case, check_split, content, fold, read_cases
 from medseg.training.sample import Sample
 from medseg.training.sampling import Sources, sample
-from medseg.training.scores import score_cases, score_outside, score_pairs
+from medseg.training.scores import score_cases, score_instances, score_outside
 from medseg.training.settings import TrainingSettings
 from medseg.training.validate import mean_dice
 
 UNSEEN_PHANTOMS = (0, 101, 102)
-"""Seeds that no run may learn from; 0 is the demo's."""
+"""Seeds of `phantom.body`, whose phantoms no run learns from; 0 is the demo's."""
 
-PAIRS = 40
-"""Synthetic pairs that splitting is scored on."""
+UNSEEN_BODIES = (1000, 1001, 1004)
+"""Seeds of `phantom.variety` that scores are measured on; no run learns from so many phantoms."""
+
+GROUPS, APART = 5, 8
+"""Groups of touching tumours, and tumours that lie apart, in each synthetic body."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +53,32 @@ class PetLesions:
         return {"val_dice": mean_dice(model, self.val, segment)}
 
     def scores(self, model: VoxelModel) -> dict[str, dict[str, float]]:
-        """On `val`, on phantoms, on synthetic pairs and on the whole body.
-
-        Raises:
-            ValueError: The run learnt from a phantom that scores are measured on.
-        """
+        """On `val`, on phantoms, on synthetic bodies with tumours of `val`, on the whole body."""
         segment = load_protocol("pet-lesions").segment
         phantoms = [phantom_case(seed) for seed in UNSEEN_PHANTOMS]
-        pairs = score_pairs(
-            model, Sources(self.val, (), tuple(phantoms)), self.settings, segment, PAIRS
-        )
+        bodies = [varied_case(seed) for seed in UNSEEN_BODIES]
+        seeded = list(zip(bodies, UNSEEN_BODIES, strict=True))
+        touching = [
+            touching_body(body, self.val, self.settings, seed, GROUPS) for body, seed in seeded
+        ]
+        apart = [separate_body(body, self.val, self.settings, seed, APART) for body, seed in seeded]
+        whole = [
+            sarcoma_body(body, case, self.settings, seed)
+            for (body, seed), case in zip(seeded, self.val, strict=False)
+        ]
         scores = {
             "pet_lesions/val": score_cases(model, self.val, segment),
             "phantom seed 0 (unseen)": score_cases(model, phantoms[:1], segment),
             "phantoms of seeds 101 and 102 (unseen)": score_cases(model, phantoms[1:], segment),
-            "touching pairs of val tumours in phantoms (synthetic)": pairs,
+            "val tumours that touch, in unseen phantoms (synthetic)": score_instances(
+                model, touching, segment
+            ),
+            "val tumours apart, in unseen phantoms (synthetic)": score_instances(
+                model, apart, segment
+            ),
+            "one whole val tumour in each unseen phantom (synthetic)": score_instances(
+                model, whole, segment
+            ),
         }
         for body in self.sources.bodies:
             scores["whole body (in training, so no evidence)"] = score_outside(model, body, segment)

@@ -1,7 +1,6 @@
 """What a trained model is measured by, through the line that a study takes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cc3d
 import numpy as np
@@ -9,11 +8,12 @@ from numpy.typing import NDArray
 
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
+from medseg.core.instances import Instance, InstanceMap, tracking_uid
 from medseg.core.prediction import VoxelModel
+from medseg.evaluate.cohort import RESAMPLES, Interval, interval, summarise
+from medseg.evaluate.rules import LABELS_ANY_OVERLAP, PANOPTICA_IOU50
+from medseg.evaluate.scores import Scores, evaluate
 from medseg.training.datasets import Case
-from medseg.training.sampling import Sources, body_view, corner_somewhere, draw_body, draw_tumour
-from medseg.training.settings import TrainingSettings
-from medseg.training.synthesis import Scene, add, beside
 from medseg.training.validate import dice, labels_of
 
 SAME_IOU = 0.5
@@ -27,7 +27,8 @@ def score_cases(
     """How well the lesions of cases are outlined and found.
 
     Returns:
-        Mean and least Dice of the foreground on the acquired grid; how many lesions there are, how
+        Mean and least Dice of the foreground on the acquired grid, the mean with its 95 % interval
+        by bootstrap over the cases where there are several; how many lesions there are, how
         many were found (any overlap) and how many have an instance of their own (`SAME_IOU`);
         false positives (no overlap with any lesion).
     """
@@ -40,15 +41,25 @@ def score_cases(
         own += len(same_instances(predicted, case.labels))
         touched = np.unique(predicted[case.labels > 0])
         false += int(predicted.max()) - int((touched > 0).sum())
+    drawn = np.random.default_rng(0).integers(0, len(cases), (RESAMPLES, len(cases)))
+    mean = interval(np.array(overlaps), drawn, lambda values: values.mean(axis=-1))
     return {
         "cases": len(cases),
-        "mean_dice": round(float(np.mean(overlaps)), 4),
+        "mean_dice": round(mean.value, 4),
+        **interval_of(mean),
         "least_dice": round(min(overlaps), 4),
         "lesions": lesions,
         "lesions_found": found,
         "lesions_delineated_as_one": own,
         "false_positives": false,
     }
+
+
+def interval_of(mean: Interval) -> dict[str, float]:
+    """The ends of an interval, where there is one."""
+    if np.isnan(mean.low):
+        return {}
+    return {"mean_dice_low": round(mean.low, 4), "mean_dice_high": round(mean.high, 4)}
 
 
 def score_outside(model: VoxelModel, body: Case, settings: SegmentSettings) -> dict[str, float]:
@@ -71,63 +82,61 @@ def score_outside(model: VoxelModel, body: Case, settings: SegmentSettings) -> d
     }
 
 
-def score_pairs(
-    model: VoxelModel,
-    sources: Sources,
-    training: TrainingSettings,
-    settings: SegmentSettings,
-    count: int,
+def score_instances(
+    model: VoxelModel, bodies: Sequence[Case], settings: SegmentSettings
 ) -> dict[str, float]:
-    """How often two tumours that touch become two instances, each with the voxels that are its own.
+    """How well lesions are told apart, by the rule `panoptica-iou50`, pooled over bodies.
+
+    Connected components (26) of the same foreground are scored beside, as the peer to beat.
 
     Args:
         model: Scored.
-        sources: Whose tumours are put side by side, in which bodies; none that it learnt from.
-        training: How tumours are drawn.
+        bodies: Synthetic whole bodies with every lesion known, none of which the model learnt from.
         settings: How instances are separated.
-        count: Number of pairs.
 
     Returns:
-        Pairs; those split rightly by the peaks of the prediction and by connected components
-        alone; right means that each tumour has an instance of its own (`SAME_IOU`).
+        Panoptic quality of both, 0 to 1, with 95 % intervals by bootstrap over the bodies where
+        there are several; lesions, how many were found (any overlap), and the mean volume outside
+        lesions in mL.
     """
-    by_peaks = by_components = 0
-    for seed in range(count):
-        scene = touching_pair(sources, training, np.random.default_rng((7919, seed)))
-        geometry = Geometry(training.crop, np.diag([*scene.spacing_mm, 1.0]))
-        predicted = labels_of(
-            model, Case("pair", scene.image, scene.labels, geometry, ()), settings
-        )
+    ours: list[Scores] = []
+    components: list[Scores] = []
+    outside: list[float] = []
+    for body in bodies:
+        reference = instances_of(body.labels, body.geometry)
+        predicted = labels_of(model, body, settings)
         together = cc3d.connected_components(predicted > 0, connectivity=26)
-        by_peaks += same_instances(predicted, scene.labels) == {1, 2}
-        by_components += same_instances(together, scene.labels) == {1, 2}
-    return {
-        "pairs": count,
-        "split_by_peaks": by_peaks,
-        "split_by_connected_components": by_components,
+        ours.append(evaluate(instances_of(predicted, body.geometry), reference))
+        components.append(
+            evaluate(instances_of(together.astype(np.uint16), body.geometry), reference)
+        )
+        volume_ml = body.geometry.voxel_volume_mm3 / 1000
+        outside.append(int(((predicted > 0) & (body.labels == 0)).sum()) * volume_ml)
+    found = [one.under(LABELS_ANY_OVERLAP) for one in ours]
+    scores: dict[str, float] = {
+        "bodies": len(bodies),
+        "lesions": sum(one.reference_lesions for one in found),
+        "lesions_found": sum(one.found_lesions for one in found),
+        "volume_outside_ml_mean": round(float(np.mean(outside)), 1),
     }
+    for name, those in (("pq", ours), ("pq_of_connected_components", components)):
+        (pooled,) = (one for one in summarise(those).pooled if one.rule == PANOPTICA_IOU50)
+        scores[name] = round(pooled.pq.value, 4)
+        if len(bodies) > 1:
+            scores |= {
+                f"{name}_low": round(pooled.pq.low, 4),
+                f"{name}_high": round(pooled.pq.high, 4),
+            }
+    return scores
 
 
-def touching_pair(sources: Sources, training: TrainingSettings, rng: np.random.Generator) -> Scene:
-    """Two tumours that touch, whole, somewhere in a body; only these two are labelled.
-
-    Raises:
-        ValueError: The scene is too small for two tumours.
-    """
-    for _ in range(1000):
-        scene = body_view(draw_body(sources, rng), training, rng)
-        scene = replace(scene, labels=np.zeros_like(scene.labels), placed=())
-        first, second = (draw_tumour(sources.cases, training, rng) for _ in range(2))
-        offset = beside(first, second, rng.normal(size=3))
-        if offset is None:
-            continue
-        corner = corner_somewhere(scene, first, rng)
-        scene = add(scene, first, corner)
-        scene = add(scene, second, [c + o for c, o in zip(corner, offset, strict=True)])
-        sizes = np.bincount(scene.labels.ravel(), minlength=3)[1:].tolist()
-        if sizes == [int(first.mask.sum()), int(second.mask.sum())]:
-            return scene
-    raise ValueError(f"two tumours do not fit into {training.crop}")
+def instances_of(labels: NDArray[np.uint16], geometry: Geometry) -> InstanceMap:
+    """Labels as lesions, for scoring."""
+    rows = tuple(
+        Instance(int(n), "lesion", "lesion", tracking_uid("score", "lesion", int(n)))
+        for n in np.unique(labels[labels > 0])
+    )
+    return InstanceMap(labels, geometry, rows)
 
 
 def same_instances(prediction: NDArray[np.integer], reference: NDArray[np.integer]) -> set[int]:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medseg.core.geometry import Geometry
+from medseg.core.instances import Instance, InstanceMap, tracking_uid
 from medseg.evaluate.cohort import RESAMPLES, interval, summarise
 from medseg.evaluate.rules import CC26_ANY_OVERLAP, LABELS_ANY_OVERLAP, PANOPTICA_IOU50
 from medseg.evaluate.scores import evaluate
@@ -62,3 +64,15 @@ def test_the_interval_is_that_of_means_of_resampled_cases(seed: int) -> None:
 
 def test_the_same_cases_give_the_same_intervals() -> None:
     assert summarise(CASES).means == summarise(CASES).means
+
+
+def test_nothing_predicted_in_any_case_has_no_interval_of_precision() -> None:
+    empty = np.zeros((4, 5, 6), np.uint16)
+    reference = empty.copy()
+    reference[1:3, 1:3, 1:4] = 1
+    geometry = Geometry(empty.shape, np.diag([2.0, 3.0, 4.0, 1.0]))
+    lesion = Instance(1, "lesion", "lesion", tracking_uid("none", "lesion", 1))
+    missed = evaluate(InstanceMap(empty, geometry, ()), InstanceMap(reference, geometry, (lesion,)))
+    pooled = {one.rule: one for one in summarise([missed, missed]).pooled}
+    assert isnan(pooled[LABELS_ANY_OVERLAP].precision.low)
+    assert pooled[LABELS_ANY_OVERLAP].recall.value == 0

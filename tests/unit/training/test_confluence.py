@@ -3,8 +3,14 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from medseg.core.geometry import Geometry
-from medseg.training.confluence import sarcoma_body, separate_body, touching_body
+from medseg.training.confluence import (
+    sarcoma_body,
+    separate_body,
+    touching_body,
+    touching_pair,
+)
 from medseg.training.datasets import make_case
+from medseg.training.sampling import Sources
 
 CUBE = np.ones((3, 3, 3), bool)
 
@@ -42,3 +48,10 @@ def test_tumours_apart_touch_no_other(body, case, settings):
 def test_a_whole_tumour_keeps_its_size(body, case, settings):
     made = sarcoma_body(body, case, settings, seed=4)
     assert made.lesions[0].radius_mm == pytest.approx(case.lesions[0].radius_mm, rel=0.05)
+
+
+def test_a_pair_touches_and_each_is_whole(body, case, settings):
+    large = settings.model_copy(update={"crop": (28, 32, 40)})
+    scene = touching_pair(Sources((case,), (body,)), large, np.random.default_rng(3))
+    assert set(np.unique(scene.labels)) == {0, 1, 2}
+    assert neighbours(scene.labels, 1) == {2}

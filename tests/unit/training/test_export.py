@@ -18,7 +18,10 @@ from medseg.training.tasks import read
 def exported(settings, data, case, tmp_path, monkeypatch):
     for module in (pet_lesions, pet_calibration):
         monkeypatch.setattr(module, "phantom_case", lambda _: case)
-        monkeypatch.setattr(module, "PAIRS", 2)
+    for name in ("touching_body", "separate_body", "sarcoma_body"):
+        monkeypatch.setattr(pet_lesions, name, lambda *_: case)
+    monkeypatch.setattr(pet_lesions, "varied_case", lambda _: case)
+    monkeypatch.setattr(pet_calibration, "PAIRS", 2)
     monkeypatch.setattr(pet_calibration, "PHANTOMS", (0, 101))
     run = settings.model_copy(update={"data": data})
     state = begin(run)
@@ -38,7 +41,8 @@ def test_every_score_is_there_and_those_on_training_data_say_so(exported):
     card, *_ = exported
     assert card.scores["pet_lesions/val"]["cases"] == 1
     assert card.scores["phantom seed 0 (unseen)"]["lesions"] == 1
-    assert card.scores["touching pairs of val tumours in phantoms (synthetic)"]["pairs"] == 2
+    synthetic = [values for name, values in card.scores.items() if "synthetic" in name]
+    assert [values["bodies"] for values in synthetic] == [3, 3, 1]
     assert not any("whole body" in name for name in card.scores)
 
 

@@ -2,19 +2,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
 
 from medseg.config import SegmentSettings
-from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput, VoxelPrediction
-from medseg.training.datasets import make_case
-from medseg.training.sampling import Sources
+from medseg.training.datasets import Case, make_case
 from medseg.training.scores import (
     same_instances,
     score_cases,
+    score_instances,
     score_outside,
-    score_pairs,
-    touching_pair,
 )
 
 
@@ -75,24 +71,40 @@ def test_an_instance_of_its_own_is_most_of_both():
     assert same_instances(np.zeros_like(reference), reference) == set()
 
 
-def test_a_pair_touches_and_each_is_whole(case, oblique, settings):
-    sources = Sources((case,), (quiet(oblique),))
-    scene = touching_pair(sources, settings, np.random.default_rng(3))
-    assert set(np.unique(scene.labels)) == {0, 1, 2}
-    assert (binary_dilation(scene.labels == 1, np.ones((3, 3, 3))) & (scene.labels == 2)).any()
+def three_thirds(oblique) -> Case:
+    """Three lesions that touch, each a third of one hot block."""
+    labels = np.zeros(oblique.shape, np.uint16)
+    for number in range(3):
+        labels[4 + 7 * number : 11 + 7 * number, 6:16, 8:20] = number + 1
+    image = np.where(labels > 0, 6, 0.8).astype(np.float32)
+    return make_case("three thirds", image, labels, oblique)
 
 
-def test_pairs_are_counted_for_peaks_and_for_components(case, oblique, settings):
-    large = settings.model_copy(update={"crop": (28, 32, 40)})
-    model = Threshold(2.0, spacing_mm=settings.input.spacing_mm)
-    sources = Sources((case,), (quiet(oblique),))
-    scores = score_pairs(model, sources, large, SEGMENT, count=6)
-    assert scores["pairs"] == 6
-    assert 0 < scores["split_by_peaks"] <= 6
-    assert scores["split_by_connected_components"] < scores["split_by_peaks"]
+def test_telling_lesions_apart_scores_better_than_connected_components(oblique, case):
+    """A model whose heatmap peaks at the centres parts what is one component."""
+    thirds = three_thirds(oblique)
+
+    class Centres(Threshold):
+        def predict(self, study, progress=None):
+            said = super().predict(study, progress)
+            places = np.stack(np.indices(study.geometry.shape), axis=-1)
+            world = study.geometry.to_world(places)
+            near = [
+                np.exp(-0.5 * (np.linalg.norm(world - one.centre_mm, axis=-1) / 8) ** 2)
+                for one in thirds.lesions
+            ]
+            return dataclasses.replace(said, centre_heatmap=np.max(near, axis=0).astype(np.float32))
+
+    parted = score_instances(Centres(3), [thirds], SEGMENT)
+    assert parted["pq"] > 0.7
+    assert parted["pq_of_connected_components"] == 0
+    assert (parted["lesions"], parted["lesions_found"]) == (3, 3)
+    alone = score_instances(Threshold(3), [case, case], SEGMENT)
+    assert alone["pq"] == alone["pq_of_connected_components"] > 0.8
+    assert alone["pq_low"] <= alone["pq"] <= alone["pq_high"]
 
 
-def quiet(geometry: Geometry):
-    """A body without lesions."""
-    image = np.full(geometry.shape, 0.8, np.float32)
-    return make_case("quiet", image, np.zeros(geometry.shape, np.uint16), geometry)
+def test_volume_outside_lesions_is_what_the_hot_organ_holds(two, oblique):
+    scores = score_instances(Threshold(3), [two], SEGMENT)
+    expected_ml = 4 * 4 * 6 * oblique.voxel_volume_mm3 / 1000
+    assert scores["volume_outside_ml_mean"] == pytest.approx(expected_ml, rel=0.5)
