@@ -46,7 +46,8 @@ class Series:
         number: Its number in the study as `inspect` counts, from 1.
         modality: DICOM modality, such as PT; None for NIfTI, which states none.
         volume: The acquired grid.
-        digest: SHA-256 over the stored bytes of its files, in the order of the slices.
+        digest: SHA-256 of what it was read from: over the bytes of a NIfTI file, or over the
+            SHA-256 of each DICOM file in the order of the slices.
         slices: One for each k of the volume; empty for NIfTI.
         flags: Doubts about this series.
         pacs_number: The number that a PACS shows (DICOM Series Number); None where it states none.

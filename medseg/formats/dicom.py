@@ -7,6 +7,7 @@ Every file is asked, whatever its name. Nothing here decides whether a series is
 import io
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -68,6 +69,9 @@ MODALITIES = {
     "XC",
 }  # fmt: skip
 """Terms of PS3.3 C.7.3.1.1.1. A modality is shown, so that no other text may stand for one."""
+
+HEAD = 2**14
+"""Bytes of a file that are read at once: the headers of most slices take less."""
 
 INFLATED_FREE = 2**26
 INFLATED_RATIO = 64
@@ -160,13 +164,14 @@ def read_file(path: Path) -> DicomFile | None:
     """
     try:
         with path.open("rb") as file, quiet():
-            start = file.read(1024)
+            head = file.read(HEAD)
+            start = head[:1024]
             if _is_packed(start):
                 raise _unreadable()
             if not _looks_like_dicom(start):
                 return None
-            dataset = open_dataset(file)
-            found = _parsed(path, dataset, find_pixels(file, dataset))
+            dataset, place = _header(file, head)
+            found = _parsed(path, dataset, place)
             if not _says_what_it_is(dataset) or found.is_lost_slice:
                 raise MalformedValueError
             return found
@@ -174,6 +179,23 @@ def read_file(path: Path) -> DicomFile | None:
         if isinstance(error, OSError) or _is_marked(start):
             raise _unreadable() from None
         return None
+
+
+def _header(file: BinaryIO, head: bytes) -> tuple[FileDataset, Place | None]:
+    """The dataset before the pixels, and their place.
+
+    It is parsed from its first bytes alone where the pixels begin in them: pydicom asks for the
+    position at every element, which of a file is a call of the system.
+    """
+    if DeflatedExplicitVRLittleEndian.encode() not in head[:1024]:
+        with suppress(*PARSING_FAULTS):
+            copy = io.BytesIO(head)
+            dataset = open_dataset(copy)
+            place = find_pixels(copy, dataset)
+            if place is not None:
+                return dataset, place
+    dataset = open_dataset(file)
+    return dataset, find_pixels(file, dataset)
 
 
 def open_dataset(file: BinaryIO) -> FileDataset:

@@ -183,8 +183,8 @@ def _check_alike(slices: Sequence[Slice]) -> None:
 def _near(
     one: tuple[float, ...] | None, other: tuple[float, ...] | None, share: float = SAME_SHARE
 ) -> bool:
-    if one is None or other is None or len(one) != len(other):
-        return one is other
+    if one is None or other is None or len(one) != len(other) or one == other:
+        return one == other
     return bool(np.allclose(one, other, rtol=share, atol=COSINE_TOLERANCE / 2))
 
 

@@ -148,7 +148,7 @@ def numbers(dataset: Dataset, name: str | int, count: int) -> tuple[float, ...] 
         return None
     many = list(found) if hasattr(found, "__iter__") and not isinstance(found, str) else [found]
     try:
-        parsed = tuple(float(str(one)) for one in many)
+        parsed = tuple(float(one if isinstance(one, float) else str(one)) for one in many)
     except (TypeError, ValueError, OverflowError) as error:
         raise MalformedValueError from error
     if len(parsed) != count or not all(math.isfinite(one) for one in parsed):

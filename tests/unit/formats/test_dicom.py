@@ -10,11 +10,12 @@ from pydicom.uid import (
     BasicTextSRStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
 from medseg.errors import UnreadableFileError
-from medseg.formats.dicom import group, read_file
+from medseg.formats.dicom import HEAD, group, read_file
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
 
@@ -80,6 +81,29 @@ def test_a_file_cut_after_its_series_uid_is_a_damaged_slice_of_it(tmp_path):
     (tmp_path / "file4").write_bytes(content[: content.index(b"MONOCHROME2")])
     (series,) = group(read_file(path) for path in tmp_path.iterdir())
     assert [file.has_pixels for file in series].count(False) == 1
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("beyond", [-14, -12, -10, -8, -6, -2, 0, 2, 3000])
+def test_pixels_are_found_wherever_they_begin(tmp_path, syntax, beyond):
+    """A header is read in one piece first; the pixels may begin at its end, or behind it."""
+
+    dataset = one()
+
+    def written(padding: int) -> int:
+        dataset.add_new(0x00420011, "OB", bytes(padding))
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
+        dataset.save_as(tmp_path / "slice", enforce_file_format=True)
+        return (tmp_path / "slice").read_bytes().index(b"\xe0\x7f\x10\0")
+
+    place = HEAD + beyond
+    assert written(place - written(0)) == place
+    found = read_file(tmp_path / "slice")
+    assert found.encoding.place.begin == place + (8 if syntax == ImplicitVRLittleEndian else 12)
+    assert found.encoding.place.length == len(dataset.PixelData)
 
 
 def test_what_holds_no_pixels_says_what_it_is(tmp_path):

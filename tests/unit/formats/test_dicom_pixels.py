@@ -1,5 +1,6 @@
 """Voxels come out as they were stored, rescaled per slice, or not at all."""
 
+import hashlib
 import logging
 
 import numpy as np
@@ -52,6 +53,26 @@ def test_every_slice_has_its_own_slope_and_intercept(tmp_path):
     dicom_series.write(tmp_path, datasets)
     expected = STORED * (0.5 + np.arange(GRID.shape[2])) - np.arange(GRID.shape[2])
     assert np.allclose(volume(tmp_path).data, expected)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("intercept", ["-1023", "0.1", "16777216", "-1e15", "1e-9"])
+@pytest.mark.parametrize("slope", ["1", "-1", "255", "511", "1.0000001", "0.1", "1e12"])
+def test_values_are_rescaled_as_in_double_precision(tmp_path, slope, intercept, signed):
+    stored = np.random.default_rng(3).integers(-(2**15), 2**15, GRID.shape).astype(np.int16)
+    tags = {"RescaleSlope": slope, "RescaleIntercept": intercept, "PixelRepresentation": signed}
+    dicom_series.write(tmp_path, dicom_series.slices(GRID, stored, "CT", **tags))
+    values = stored if signed else stored.view(np.uint16)
+    expected = (values.astype(np.float64) * float(slope) + float(intercept)).astype(np.float32)
+    assert np.array_equal(volume(tmp_path).data, expected)
+
+
+def test_the_digest_is_of_every_byte_in_the_order_of_the_slices(tmp_path):
+    dicom_series.write(tmp_path, example(), lambda k: f"{(7 * k) % 9}")
+    (series,) = group(read_file(path) for path in sorted(tmp_path.iterdir()))
+    whole = [(tmp_path / f"{(7 * k) % 9}").read_bytes() for k in range(GRID.shape[2])]
+    digests = b"".join(hashlib.sha256(content).digest() for content in whole)
+    assert read_voxels(stack(series))[1] == hashlib.sha256(digests).hexdigest()
 
 
 def test_unused_high_bits_are_no_part_of_a_value(tmp_path):
