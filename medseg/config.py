@@ -162,6 +162,11 @@ class ReportSettings(Settings):
     size_limit_mm3: float = Field(default=0, ge=0)
     """Lesions below it are listed apart and not counted; nothing is deleted."""
 
+    measurable_mm: float | None = Field(default=10, gt=0)
+    """Longest diameter from which on a lesion counts as measurable; where slices lie more than 5 mm
+    apart, at least twice their distance. 10 mm by RECIST 1.1 (Eisenhauer et al. 2009, 3.1.1); None
+    where such a limit has no meaning, and the report says nothing of it."""
+
     window: tuple[float, float]
     """Intensities at the two ends of the grey scale, in the unit of the main role. The higher one
     is white, and black for PET, which is read dark where it is hot."""

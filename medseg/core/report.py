@@ -138,7 +138,8 @@ class Report:
             between two runs of one study.
         slices: What the page's viewer shows.
         series_number: The number of the main series in the PACS; None where it states none.
-        measurable_mm: The longest axial diameter from which on a lesion is measurable.
+        measurable_mm: The longest axial diameter from which on a lesion is measurable; None where
+            the protocol has no such limit.
         titles: Structure to its name in a report.
         identification: Who the patient is and which study this, each with its heading; empty where
             the report is pseudonymised.
@@ -157,6 +158,6 @@ class Report:
     run: RunRecord
     slices: SliceStack
     series_number: int | None
-    measurable_mm: float
+    measurable_mm: float | None
     titles: Mapping[str, str]
     identification: tuple[tuple[str, str], ...] = field(default=(), repr=False)

@@ -14,8 +14,8 @@ from medseg.report.overview import overview
 from medseg.report.scene import Scene, scene
 from medseg.report.slices import slice_stack
 
-MEASURABLE_MM, THIN_SLICES_MM = 10.0, 5.0
-"""Longest diameter of a measurable lesion, and how far apart its slices may lie for that."""
+THIN_SLICES_MM = 5.0
+"""How far apart slices may lie for the plain limit of a measurable lesion (RECIST 1.1, 3.1.1)."""
 
 
 def build_report(
@@ -45,7 +45,7 @@ def build_report(
     main = study.series[protocol.main_role]
     shown = scene(main.volume, lesions, of_lesions, settings.window)
     organ_scene = scene(main.volume, organs, of_organs, settings.window)
-    measurable_mm = _measurable_mm(main.volume.geometry)
+    measurable_mm = _measurable_mm(settings.measurable_mm, main.volume.geometry)
     below = {row.instance for row in of_lesions if row.volume_mm3 < settings.size_limit_mm3}
     return Report(
         title=protocol.title,
@@ -72,10 +72,12 @@ def build_report(
     )
 
 
-def _measurable_mm(geometry: Geometry) -> float:
-    """The least longest diameter of a measurable lesion (RECIST 1.1, Eisenhauer 2009, 3.1.1)."""
+def _measurable_mm(limit_mm: float | None, geometry: Geometry) -> float | None:
+    """The least longest diameter of a measurable lesion at this distance between slices."""
     apart_mm = geometry.spacing_mm[geometry.axial_axis]
-    return 2 * apart_mm if apart_mm > THIN_SLICES_MM else MEASURABLE_MM
+    if limit_mm is None or apart_mm <= THIN_SLICES_MM:
+        return limit_mm
+    return max(limit_mm, 2 * apart_mm)
 
 
 def _rows(
@@ -103,7 +105,7 @@ def _line(role: str, series: Series) -> str:
 
 
 def _method(
-    protocol: Protocol, shown: Scene, below: Collection[int], measurable_mm: float
+    protocol: Protocol, shown: Scene, below: Collection[int], measurable_mm: float | None
 ) -> tuple[str, ...]:
     """How to read the pictures and the numbers."""
     sentences = [
@@ -117,13 +119,17 @@ def _method(
         "The longest axial diameter (RECIST 1.1) is the greatest distance inside one axial slice, "
         "drawn solid; the short axis is the greatest distance across it in the same slice, drawn "
         "dashed. The 3D diameter is the greatest distance between any two points of the lesion.",
-        f"A lesion is measurable from a longest diameter of {measurable_mm:.1f} mm: 10 mm, or "
-        "twice the distance between slices that lie more than 5 mm apart (RECIST 1.1, 3.1.1). The "
-        "limit of its own for lymph nodes, 15 mm across, is not applied.",
         "Positions are centroids in mm from the origin of the scanner's coordinates towards right "
         "(R) or left (L), anterior (A) or posterior (P), superior (S) or inferior (I); the origin "
         "is not the patient's midline.",
     ]
+    if measurable_mm is not None:
+        sentences.append(
+            f"A lesion is measurable from a longest diameter of {measurable_mm:.1f} mm: "
+            f"{protocol.report.measurable_mm:g} mm, or twice the distance between slices that lie "
+            "more than 5 mm apart (RECIST 1.1, 3.1.1). The limit of its own for lymph nodes, 15 mm "
+            "across, is not applied."
+        )
     if below:
         sentences.append("In the overview, lesions below the size limit have a dashed outline.")
     if shown.volume.unit is IntensityUnit.SUV:

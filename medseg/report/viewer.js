@@ -50,7 +50,7 @@ async function view() {
   const lesions = new Uint16Array(await unpacked(stored.lesions));
   const organs = new Uint16Array(await unpacked(stored.organ_labels));
   const index = (at) => (at[0] * size[1] + at[1]) * size[2] + at[2];
-  const cursor = Object.values(places)[0]?.slice() ?? size.map((n) => n >> 1);
+  const cursor = (Object.values(places)[0] ?? size.map((n) => n >> 1)).slice();
   const [wide_mm, deep_mm, high_mm] = size.map((n, axis) => n * spacing[axis]);
   const scale = Math.min(360 / Math.max(wide_mm, deep_mm), 560 / high_mm);
 

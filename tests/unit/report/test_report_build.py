@@ -142,6 +142,38 @@ def middle_of(mask: np.ndarray) -> np.ndarray:
     return (places.min(axis=0) + places.max(axis=0)) / 2
 
 
+def at_slices_apart(apart_mm: float, limit_mm: float | None = 10) -> Report:
+    scale = apart_mm / OBLIQUE.spacing_mm[2]
+    geometry = Geometry(OBLIQUE.shape, OBLIQUE.affine * np.array([1, 1, scale, 1]))
+    base = protocol()
+    limited = base.report.model_copy(update={"measurable_mm": limit_mm})
+    volume = Volume(hot_volume(LESIONS).data, geometry, IntensityUnit.SUV)
+    lesions = InstanceMap(LESIONS.labels, geometry, LESIONS.instances)
+    return build_report(
+        base.model_copy(update={"report": limited}),
+        study(volume),
+        lesions,
+        no_organs(geometry),
+        measured(lesions),
+        record(),
+    )
+
+
+@pytest.mark.parametrize(("apart_mm", "limit_mm"), [(1.0, 10), (5.0, 10), (5.5, 11), (8.0, 16)])
+def test_a_lesion_is_measurable_from_twice_the_distance_of_thick_slices(
+    apart_mm: float, limit_mm: float
+) -> None:
+    report = at_slices_apart(apart_mm)
+    assert report.measurable_mm == pytest.approx(limit_mm)
+    assert f"longest diameter of {limit_mm:.1f} mm" in " ".join(report.method)
+
+
+def test_a_protocol_without_such_a_limit_says_nothing_of_it() -> None:
+    report = at_slices_apart(3, None)
+    assert report.measurable_mm is None
+    assert "measurable" not in " ".join(report.method)
+
+
 def test_nothing_found_is_a_report_too() -> None:
     nothing = no_organs(OBLIQUE)
     report = build_report(protocol(), study(hot_volume(LESIONS)), nothing, nothing, [], record())
