@@ -51,6 +51,7 @@ class PetTags:
     series_start: datetime | None
     acquisition_start: datetime | None
     vendor_scan_start: datetime | None
+    injections: int
     injection: datetime | None
     injection_clock: str
     dose_bq: float | None
@@ -79,7 +80,8 @@ def pet_tags(dataset: Dataset) -> PetTags:
 
     A damaged number counts as absent: it costs the SUV, not the image.
     """
-    drug = next(iter(_lenient_items(dataset)), Dataset())
+    drugs = _lenient_items(dataset)
+    drug = next(iter(drugs), Dataset())
     local = text(dataset, "TimezoneOffsetFromUTC")
     tags = PetTags(
         units=text(dataset, "Units").upper(),
@@ -90,6 +92,7 @@ def pet_tags(dataset: Dataset) -> PetTags:
         acquisition_start=_moment(dataset, "Acquisition"),
         vendor_scan_start=_private_stamp(dataset, 0x0009, "GEMS_PETD_01", 0x0D, local)
         or _private_stamp(dataset, 0x0071, "SIEMENS MED PT", 0x22, local),
+        injections=len(drugs),
         injection=_stamp(text(drug, "RadiopharmaceuticalStartDateTime"), local),
         injection_clock=text(drug, "RadiopharmaceuticalStartTime"),
         dose_bq=_number(drug, "RadionuclideTotalDose", DOSE_RANGE_BQ),
@@ -173,6 +176,8 @@ def _decayed_dose_bq(
     tags: PetTags, slices: Sequence[PetTags]
 ) -> tuple[float, tuple[QualityFlag, ...]]:
     """The dose that is left at the moment to which the image was corrected (PS3.3 C.8.9.1)."""
+    if tags.injections > 1:
+        raise _NoSuvError("it names several injections")
     if tags.dose_bq is None:
         raise _NoSuvError("the injected dose is missing or impossible")
     if tags.decay_correction == "ADMIN":

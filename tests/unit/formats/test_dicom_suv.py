@@ -122,6 +122,15 @@ def test_counts_of_philips_are_scaled_by_its_own_factors():
     assert philips(0x00, "0").unit is IntensityUnit.ARBITRARY
 
 
+def test_several_injections_have_no_suv():
+    """Of a split dose, or of two tracers: which one the image shows cannot be known."""
+    made = dataset()
+    made.RadiopharmaceuticalInformationSequence.extend(drug(RadionuclideTotalDose="185000000"))
+    found = pet_scale([pet_tags(made)])
+    assert found.unit is IntensityUnit.BQML
+    assert "several injections" in found.flags[0].message
+
+
 def test_a_private_value_of_unknown_representation_is_read_without_its_padding():
     """As an archive stores it that does not know the vendor's dictionary."""
     made = dataset(Units="CNTS")
