@@ -24,7 +24,7 @@ from medseg.segment.delineate import delineate
 from medseg.training.augment import draw_pose, draw_scanner, draw_view, look
 from medseg.training.datasets import TrainingDataError
 from medseg.training.sample import Sample, sample_of_structures
-from medseg.training.settings import TrainingSettings
+from medseg.training.settings import OrgansTask, TrainingSettings
 
 IMAGE = "_ct.nii.gz"
 MASK = "_organs.nii.gz"
@@ -95,6 +95,8 @@ class Organs:
             (shape, spacing_mm),
         )
         covered = draw_view(shape, spacing_mm, augment, rng)
+        if rng.random() < self._task.islands_share:
+            covered |= seen[1:].max(axis=0) >= 0.5
         image = draw_scanner(seen[0], spacing_mm, augment, rng)
         image[~covered] = NOTHING_HU
         order = list(self.swapped) if pose.mirrored else list(range(len(self.swapped)))
@@ -103,6 +105,12 @@ class Organs:
             (seen[1:] * covered)[order],
             case.known[order],
         )
+
+    @property
+    def _task(self) -> OrgansTask:
+        if not isinstance(self.settings.task, OrgansTask):
+            raise TypeError(f"a run of {self.settings.task.kind}, not of organs")
+        return self.settings.task
 
     def _centre(self, rng: np.random.Generator) -> tuple[OrganCase, NDArray[np.float64]]:
         """A case, and the index in it that a crop is drawn around."""

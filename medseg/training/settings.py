@@ -167,6 +167,11 @@ class OrgansTask(Settings):
 
     kind: Literal["organs"] = "organs"
 
+    islands_share: float = Field(default=0, ge=0, le=1)
+    """Share of the crops that lack a side (`augment.cut_share`) in which organs stay visible
+    there. OpenKBP keeps of a CT the region that can receive dose and every outlined organ, so that
+    beyond the region an organ is all that is left."""
+
 
 Task = Annotated[PetLesionsTask | OrgansTask, Field(discriminator="kind")]
 """One section for each kind of task, told apart by `kind`; `training.tasks` reads each."""
