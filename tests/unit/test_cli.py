@@ -167,9 +167,12 @@ def test_protocols_and_models_are_listed_for_people_and_machines() -> None:
     import json
 
     for command in ("protocols", "models"):
-        assert "pet-lesions" in medseg(command).stdout
+        shown = medseg(command).stdout
         listed = json.loads(medseg(command, "--json").stdout)
-        assert [row["name"] for row in listed[command]] == ["pet-lesions"]
+        names = [row["name"] for row in listed[command]]
+        assert {"head-neck-organs", "pet-lesions"} <= set(names)
+        assert names == sorted(names)
+        assert all(name in shown for name in names)
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_whole_installation() -> None:
