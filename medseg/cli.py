@@ -78,6 +78,9 @@ def delineate(
     *,
     protocol: str | None = None,
     series: Annotated[list[str] | None, Parameter(negative="")] = None,
+    mask: Path | None = None,
+    mask_label: Annotated[list[int] | None, Parameter(negative="")] = None,
+    mask_instances: Literal["auto", "labels", "components"] = "auto",
 ) -> None:
     """Delineate one study and write its report.
 
@@ -87,14 +90,28 @@ def delineate(
         protocol: Name of an embedded protocol (`medseg protocols`) or a .yaml file. Without it,
             the protocol is chosen by what the study holds, and the choice explains itself.
         series: ROLE=PATH: take this file or folder for a role of the protocol.
+        mask: Another program's outlines in place of a model: NIfTI, DICOM SEG or RTSTRUCT.
+        mask_label: A value of the mask (segment or region number) that is a lesion; may be
+            repeated. Without it all are.
+        mask_instances: What one lesion of the mask is: each value (labels), each connected part,
+            split at necks (components), or parts where it has one value alone and values
+            elsewhere (auto).
     """
     from medseg import stages
-    from medseg.config import load_protocol
+    from medseg.config import MaskSettings, load_protocol
     from medseg.terminal import progress_shown
 
     chosen = load_protocol(protocol) if protocol is not None else None
+    given = None
+    if mask is not None:
+        labels = tuple(mask_label or ())
+        given = MaskSettings(path=mask, labels=labels, instances=mask_instances)
+    elif mask_label or mask_instances != "auto":
+        raise SettingsError(
+            "Options of a mask were given, and no mask.", "Name its file with --mask FILE."
+        )
     with progress_shown() as progress:
-        report = stages.delineate(study, run, chosen, _roles(series or []), progress)
+        report = stages.delineate(study, run, chosen, _roles(series or []), progress, given)
     print(report)
 
 

@@ -141,6 +141,20 @@ class SegmentSettings(Settings):
     thing that looks alike, and is left out."""
 
 
+class MaskSettings(Settings):
+    """A peer's mask that takes the place of a model."""
+
+    path: Path
+    """NIfTI, DICOM SEG or RTSTRUCT."""
+
+    labels: tuple[int, ...] = ()
+    """Values, segment numbers or region numbers that are lesions; empty takes all but 0."""
+
+    instances: Literal["auto", "labels", "components"] = "auto"
+    """What one lesion is: each value (labels), each part of a mask (components), or parts where it
+    has one value alone and values elsewhere (auto)."""
+
+
 class MeasureSettings(Settings):
     """What is measured beyond the fixed columns."""
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg import config, run_folder
-from medseg.config import ModelCard, Protocol
+from medseg.config import MaskSettings, Protocol
+from medseg.core.instances import Delineation
 from medseg.core.prediction import Progress, silent
 from medseg.core.report import RunRecord
 from medseg.core.study import QualityFlag
@@ -45,6 +46,9 @@ RECORDED_PACKAGES = (
 )
 """Packages on which a number may depend; their versions go into `run.json`."""
 
+MASK_RECORD = "mask.json"
+"""In the folder of stages: what took the place of the model."""
+
 COUNTING_RULE = "cc26-peaks"
 """Name of the rule by which lesions are told apart; `segment.separate` says what it means."""
 
@@ -55,6 +59,7 @@ def delineate(
     protocol: Protocol | None = None,
     series: Mapping[str, Path] | None = None,
     progress: Progress = silent,
+    mask: MaskSettings | None = None,
 ) -> Path:
     """Take one study from its files to its report.
 
@@ -64,6 +69,7 @@ def delineate(
         protocol: What to do; None chooses by what the study holds.
         series: Role to the file or folder that the user chose for it.
         progress: Told the stage and the share of it that is done.
+        mask: A peer's mask in place of a model.
 
     Returns:
         The report.
@@ -72,7 +78,7 @@ def delineate(
         MedsegError: One of `medseg.errors`; nothing is left behind.
     """
     with run_folder.staged(run) as work:
-        line(source, work, protocol, series, progress)
+        line(source, work, protocol, series, progress, mask)
     return run / run_folder.REPORT_HTML
 
 
@@ -82,12 +88,16 @@ def line(
     protocol: Protocol | None = None,
     series: Mapping[str, Path] | None = None,
     progress: Progress = silent,
+    mask: MaskSettings | None = None,
 ) -> None:
     """Run every stage in a staging folder. Arguments as in `delineate`."""
     progress("ingest", 0)
     chosen = ingest(source, work, protocol, series or {})
     progress("ingest", 1)
-    segment(work, chosen, progress)
+    if mask is None:
+        segment(work, chosen, progress)
+    else:
+        adopt_mask(work, chosen, mask)
     progress("measure", 0)
     measure(work, chosen)
     progress("measure", 1)
@@ -145,17 +155,52 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
             {role: series.volume for role, series in study.series.items()},
             load_model(card, protocol.segment.tile_overlap),
             protocol.segment,
-            identity=_identity(_inputs(work), card, protocol),
+            identity=_identity(work, protocol),
             calibration=card.calibration,
             progress=progress,
         )
-        handover.write_flags(work / run_folder.STAGES / "segment-flags.json", delineation.flags)
-        for instances, name, stage in (
-            (delineation.lesions, run_folder.LESIONS, "lesions"),
-            (delineation.organs, run_folder.ORGANS, "organs"),
-        ):
-            nifti.write_labels(work / name, instances.labels, instances.geometry)
-            handover.write_instances(work / run_folder.STAGES / stage, instances)
+        _hand_on(work, delineation)
+
+
+def adopt_mask(work: Path, protocol: Protocol, mask: MaskSettings) -> None:
+    """Take a peer's mask in place of a model, and write both label maps on the acquired grid.
+
+    Raises:
+        InputError: The mask cannot be read, or lies elsewhere than the study.
+    """
+    from medseg.given_mask import read_given
+    from medseg.segment.mask import adopt_mask as adopt
+
+    with _timed(work, "segment"):
+        study = handover.read_study(work / run_folder.STAGES)
+        acquired = study.series[protocol.main_role].volume.geometry
+        given = read_given(mask, acquired)
+        record = {"kind": given.kind, "sha256": given.sha256, "instances": mask.instances}
+        _note_mask(work, {**record, "labels": list(mask.labels)})
+        delineation, rule = adopt(
+            given.labels,
+            acquired,
+            chosen=mask,
+            settings=protocol.segment,
+            identity=_identity(work, protocol),
+        )
+        _note_mask(work, {**record, "labels": list(mask.labels), "rule": rule})
+        _hand_on(work, replace(delineation, flags=(*delineation.flags, *given.flags)))
+
+
+def _note_mask(work: Path, record: Mapping[str, object]) -> None:
+    _write_json(work / run_folder.STAGES / MASK_RECORD, record)
+
+
+def _hand_on(work: Path, delineation: Delineation) -> None:
+    """Write both maps for the user and for the next stage."""
+    handover.write_flags(work / run_folder.STAGES / "segment-flags.json", delineation.flags)
+    for instances, name, stage in (
+        (delineation.lesions, run_folder.LESIONS, "lesions"),
+        (delineation.organs, run_folder.ORGANS, "organs"),
+    ):
+        nifti.write_labels(work / name, instances.labels, instances.geometry)
+        handover.write_instances(work / run_folder.STAGES / stage, instances)
 
 
 def measure(work: Path, protocol: Protocol) -> None:
@@ -314,9 +359,9 @@ def _object_run(work: Path, protocol: Protocol) -> "ObjectRun | None":
     source = read_source(work / run_folder.STAGES, protocol.main_role)
     if source is None:
         return None
-    card = config.load_card(protocol.segment.model)
-    identity = _identity(_inputs(work), card, protocol)
-    return ObjectRun(source, identity, card.name, config.load_structures())
+    mask = _mask_record(work)
+    drawn_by = protocol.segment.model if mask is None else f"mask that was given ({mask['kind']})"
+    return ObjectRun(source, _identity(work, protocol), drawn_by, config.load_structures())
 
 
 def _export_objects(work: Path, protocol: Protocol, run: "ObjectRun") -> None:
@@ -366,17 +411,17 @@ def _timed(work: Path, stage: str) -> Iterator[None]:
 def _record(work: Path, protocol: Protocol) -> RunRecord:
     stages = work / run_folder.STAGES
     study = handover.read_study(stages)
-    card = config.load_card(protocol.segment.model)
-    models = {card.name: card.sha256}
+    mask = _mask_record(work)
+    card = config.load_card(protocol.segment.model) if mask is None else None
     versions = {name: version(name) for name in RECORDED_PACKAGES}
     return RunRecord(
         versions={"medseg": version("medseg"), "python": platform.python_version(), **versions},
         settings=config.plain(protocol),
-        models=models,
+        models={card.name: card.sha256} if card is not None else {},
         inputs=_inputs(work),
         choice=dict(study.choice),
-        identity=_identity(_inputs(work), card, protocol),
-        counting_rule=COUNTING_RULE,
+        identity=_identity(work, protocol),
+        counting_rule=COUNTING_RULE if mask is None else str(mask["rule"]),
         flags=(
             *study.flags,
             *handover.read_flags(stages / "segment-flags.json"),
@@ -388,7 +433,17 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
         candidates=dict(study.candidates),
         study_key=study.study_key,
         patient_key=study.patient_key,
+        mask={} if mask is None else {str(mask["kind"]): str(mask["sha256"])},
     )
+
+
+def _mask_record(work: Path) -> dict[str, object] | None:
+    """What was noted of a mask that took the place of the model; None where the model was used."""
+    path = work / run_folder.STAGES / MASK_RECORD
+    if not path.exists():
+        return None
+    record: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def _peaks_kib() -> tuple[int, int]:
@@ -418,14 +473,22 @@ def _check_roles(protocol: Protocol) -> None:
         )
 
 
-def _identity(inputs: Mapping[str, str], card: ModelCard, protocol: Protocol) -> str:
+def _identity(work: Path, protocol: Protocol) -> str:
     """Digest of all that determines the labels: equal identity, equal labels."""
+    mask = _mask_record(work)
+    if mask is None:
+        card = config.load_card(protocol.segment.model)
+        drawn_by: dict[str, object] = {
+            "weights": card.sha256,
+            "input": config.plain(card.input),
+            "network": config.plain(card.network),
+        }
+    else:
+        drawn_by = {"mask": {name: mask[name] for name in ("sha256", "labels", "instances")}}
     parts = {
-        "inputs": dict(inputs),
+        "inputs": _inputs(work),
         "roles": config.plain(protocol)["roles"],
-        "weights": card.sha256,
-        "input": config.plain(card.input),
-        "network": config.plain(card.network),
+        **drawn_by,
         "segment": config.plain(protocol.segment),
         "version": version("medseg"),
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from medseg import run_folder
-from medseg.config import Protocol
+from medseg.config import MaskSettings, Protocol
 from pipelines import tasks
 
 
@@ -15,6 +15,7 @@ def delineate_study(
     run: Path,
     settings: Protocol | None = None,
     series: dict[str, Path] | None = None,
+    mask: MaskSettings | None = None,
 ) -> Path:
     """Take one study from its files to its report.
 
@@ -23,6 +24,7 @@ def delineate_study(
         run: New folder for the outputs; an existing one is refused, never overwritten.
         settings: The protocol; None chooses by what the study holds.
         series: Role to the file or folder that the user chose for it.
+        mask: A peer's mask in place of a model.
 
     Returns:
         The report.
@@ -31,7 +33,7 @@ def delineate_study(
         MedsegError: One of `medseg.errors`; nothing is left behind.
     """
     with run_folder.staged(run) as work:
-        line(source, work, settings, series)
+        line(source, work, settings, series, mask)
     return run / run_folder.REPORT_HTML
 
 
@@ -58,10 +60,14 @@ def line(
     work: Path,
     settings: Protocol | None = None,
     series: dict[str, Path] | None = None,
+    mask: MaskSettings | None = None,
 ) -> None:
     """Run every stage as a task in a staging folder; arguments as in `delineate_study`."""
     protocol = tasks.ingest(source, work, settings, series or {})
-    tasks.segment(work, protocol)
+    if mask is None:
+        tasks.segment(work, protocol)
+    else:
+        tasks.adopt_mask(work, protocol, mask)
     tasks.measure(work, protocol)
     tasks.report(work, protocol)
     tasks.export(work, protocol)

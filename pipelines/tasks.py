@@ -37,6 +37,7 @@ def stage(function: Callable[P, R]) -> Task[P, R]:
 make_phantom = stage(stages.make_phantom)
 ingest = stage(stages.ingest)
 segment = stage(stages.segment)
+adopt_mask = stage(stages.adopt_mask)
 measure = stage(stages.measure)
 report = stage(stages.report)
 export = stage(stages.export)

@@ -20,6 +20,11 @@ COUNTING_RULES: Mapping[str, str] = MappingProxyType(
             "lesion, unless the prediction has separate peaks in them: then each peak is a lesion "
             "of its own."
         ),
+        "cc26-necks": (
+            "Voxels of the mask that touch by a face, an edge or a corner belong to one lesion, "
+            "unless it has a neck there: then the parts on either side are lesions of their own."
+        ),
+        "peer-labels": "Each value of the label map that was given is one lesion.",
     }
 )
 """Name of a rule by which lesions are told apart to what it says to a reader of the report."""
@@ -32,7 +37,8 @@ class RunRecord:
     Attributes:
         versions: Package to version, medseg and Python among them.
         settings: The protocol as it was used, as plain values.
-        models: Model card to the SHA-256 of its weights.
+        models: Model card to the SHA-256 of its weights; none where a mask was given.
+        mask: Kind of the mask that was given in place of a model to the SHA-256 of its file.
         inputs: Role to the SHA-256 of the series' stored bytes.
         choice: Role to the sentence that says why this series.
         identity: SHA-256 of inputs, models and settings: equal identity, equal labels.
@@ -59,6 +65,7 @@ class RunRecord:
     candidates: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
     study_key: str = ""
     patient_key: str | None = None
+    mask: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
