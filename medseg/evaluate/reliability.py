@@ -90,7 +90,8 @@ def _error(patients: Sequence[Judged], rng: np.random.Generator) -> Interval:
     drawn = rng.integers(0, len(patients), (RESAMPLES, len(patients)))
     found = _errors(sums[drawn].sum(axis=1))
     low, high = np.nanquantile(found, (0.025, 0.975))
-    return Interval(value, float(low), float(high), known)
+    # An error without sign grows with noise, so resamples lie above it; the interval holds it.
+    return Interval(value, min(value, float(low)), max(value, float(high)), known)
 
 
 def _sums(confidence: NDArray[np.float64], true: NDArray[np.bool_]) -> NDArray[np.float64]:
