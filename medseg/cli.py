@@ -332,6 +332,42 @@ def train(settings: Path, *, out: Path = Path("training-runs")) -> None:
 
 
 @app.command
+def bench(
+    folder: Path,
+    out: Path,
+    *,
+    model: Annotated[list[str], Parameter(negative="")],
+    max_seconds: float | None = None,
+    max_memory_mib: float | None = None,
+    json: Json = False,
+) -> None:
+    """Compare models, and ways to separate lesions, on labelled cases of your own.
+
+    Connected components of each model's foreground are always among them, as the peer to beat.
+
+    Args:
+        folder: NAME_ROLE.nii.gz (such as NAME_pet.nii.gz) and NAME_lesions.nii.gz for each case; a
+            case is taken as a patient.
+        out: New folder for bench.json and bench.svg.
+        model: Name of a model card (`medseg models`) or its .yaml file; may be repeated.
+        max_seconds: Mean seconds for a case that may be taken.
+        max_memory_mib: Peak memory that may be taken.
+        json: Print one JSON object for machines.
+    """
+    from medseg.bench.choose import Limits
+    from medseg.bench.tournament import tournament, write
+    from medseg.run_folder import staged
+    from medseg.score_text import bench_text
+    from medseg.terminal import as_json, progress_shown
+
+    with staged(out) as made:
+        with progress_shown() as progress:
+            found = tournament(folder, model, Limits(max_seconds, max_memory_mib), progress)
+        write(made, found)
+    print(as_json(found.plain()) if json else bench_text(found.plain()))
+
+
+@app.command
 def calibrate(settings: Path) -> None:
     """Fit the confidence of an embedded model's lesions again, and write it into its card.
 

@@ -8,6 +8,7 @@ Plain = Mapping[str, object]
 
 COUNTED = ("rule", "found", "of", "false", "of", "recall", "precision", "F1", "PQ", "SQ", "RQ")
 QUALITY = ("Dice", "surface Dice", "HD95 mm")
+TOURNAMENT = ("model and separation", "PQ", "95 %", "gain", "F1", "Dice", "ECE", "s/case", "MiB")
 
 
 def case_text(scores: Plain) -> str:
@@ -83,6 +84,50 @@ def cohort_text(scores: Plain) -> str:
     if unpaired:
         lines.append(f"{unpaired} predictions have no reference and were left aside.")
     return "\n".join(lines)
+
+
+def bench_text(plain: Mapping[str, object]) -> str:
+    """The object of `medseg bench --json` as a table for a person."""
+    entries = cast("Sequence[Mapping[str, object]]", plain["entries"])
+    sizes = cast("Sequence[Mapping[str, float | None]]", entries[0]["by_size"])
+    rows = [_entry(one) for one in entries]
+    lines = [
+        f"{plain['cases']} cases. PQ: panoptica-iou50; F1: labels-any-overlap; of all lesions "
+        "together. Gain: PQ over connected components of the same foreground.",
+        *_table(TOURNAMENT, rows),
+        "",
+        *_table(
+            ("F1 by diameter in mm", *(_size(one) for one in sizes)),
+            [
+                (
+                    f"{one['model']} {one['processing']}",
+                    *(
+                        _number(row["f1"])
+                        for row in cast("Sequence[Mapping[str, object]]", one["by_size"])
+                    ),
+                )
+                for one in entries
+            ],
+        ),
+        "",
+        f"{plain['why']}",
+    ]
+    return "\n".join(lines)
+
+
+def _entry(one: Mapping[str, object]) -> tuple[str, ...]:
+    pq = cast("Mapping[str, object]", one["pq"])
+    return (
+        f"{one['model']} {one['processing']}",
+        _number(pq["value"]),
+        _interval(pq)[1],
+        _share(one["pq_gain_over_components"]),
+        _share(one["f1"]),
+        _share(one["dice"]),
+        _share(one["expected_calibration_error"]),
+        _number(one["seconds_per_case"]),
+        f"{one['peak_memory_mib']:.0f}",
+    )
 
 
 def _case_row(case: Plain) -> tuple[str, ...]:
@@ -161,21 +206,24 @@ def _burden_lines(burden: Mapping[str, Plain]) -> list[str]:
 
 def _size_table(rules: Mapping[str, Plain]) -> list[str]:
     """Recall, and false lesions, by size under the first two rules."""
-    rows = []
-    for name in list(rules)[:2]:
-        for one in cast("Sequence[Mapping[str, float | None]]", rules[name]["by_size"]):
-            low, high = _diameter(one["from_mm3"]), _diameter(one["below_mm3"])
-            size = f"from {low} mm" if high is None else f"{low} to {high} mm"
-            rows.append(
-                (
-                    f"{name}, {size}",
-                    *(str(one[key]) for key in ("found_lesions", "reference_lesions")),
-                    *(str(one[key]) for key in ("false_lesions", "predicted_lesions")),
-                    *(_number(one[key]) for key in ("recall", "precision", "f1")),
-                )
-            )
+    rows = [
+        (
+            f"{name}, {_size(one)} mm",
+            *(str(one[key]) for key in ("found_lesions", "reference_lesions")),
+            *(str(one[key]) for key in ("false_lesions", "predicted_lesions")),
+            *(_number(one[key]) for key in ("recall", "precision", "f1")),
+        )
+        for name in list(rules)[:2]
+        for one in cast("Sequence[Mapping[str, float | None]]", rules[name]["by_size"])
+    ]
     heads = ("lesions by diameter of the ball of their volume", *COUNTED[1:8])
     return _table(heads, rows)
+
+
+def _size(one: Mapping[str, float | None]) -> str:
+    """Diameters in mm of the balls of a size bin."""
+    low, high = _diameter(one["from_mm3"]), _diameter(one["below_mm3"])
+    return f"from {low}" if high is None else f"{low} to {high}"
 
 
 def _diameter(volume_mm3: float | None) -> str | None:

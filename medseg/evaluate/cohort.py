@@ -112,6 +112,24 @@ def interval(
     return Interval(value, float(low), float(high), int(defined.sum()))
 
 
+def paired_pq(rule: str, entry: Sequence[Scores], peer: Sequence[Scores]) -> NDArray[np.float64]:
+    """(N, 4) for each case the sum of IoU and the number of lesions of both maps, of two entries.
+
+    The PQ of some cases together is twice the one sum over the other.
+    """
+    rows = []
+    for pair in zip(entry, peer, strict=True):
+        row: list[float] = []
+        for one in (scores.under(rule) for scores in pair):
+            pairs = one.quality.pairs
+            row += [
+                one.quality.sq * pairs if pairs else 0.0,
+                float(one.reference_lesions + one.predicted_lesions),
+            ]
+        rows.append(row)
+    return np.array(rows, float)
+
+
 def _values(case: Scores) -> dict[str, float]:
     """The scores of a case that are averaged; infinite distances are not."""
     values = {

@@ -24,12 +24,14 @@ class Candidates:
         found_from: (F,) for each reference lesion that is overlapped the highest confidence of a
             predicted one that does.
         reference_lesions: All reference lesions.
+        volumes_mm3: (N,) volume of each predicted lesion.
     """
 
     confidence: NDArray[np.float64]
     true: NDArray[np.bool_]
     found_from: NDArray[np.float64]
     reference_lesions: int
+    volumes_mm3: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,15 @@ class Froc:
     score: float
 
 
-def candidates(found: Overlaps, confidence_of: dict[int, float]) -> Candidates:
+def candidates(
+    found: Overlaps, confidence_of: dict[int, float], voxel_volume_mm3: float
+) -> Candidates:
     """The predicted lesions of a case with their confidence.
 
     Args:
         found: Overlaps of labels.
         confidence_of: Label of every predicted lesion to its confidence.
+        voxel_volume_mm3: Of their grid.
     """
     labels = found.predicted_labels
     references, row = np.unique(found.reference, return_inverse=True)
@@ -64,6 +69,7 @@ def candidates(found: Overlaps, confidence_of: dict[int, float]) -> Candidates:
         true=np.isin(labels, found.predicted),
         found_from=best,
         reference_lesions=len(found.reference_labels),
+        volumes_mm3=found.predicted_voxels[labels].astype(np.float64) * voxel_volume_mm3,
     )
 
 

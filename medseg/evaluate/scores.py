@@ -216,7 +216,11 @@ def evaluate(
         false=_plain_labels(np.setdiff1d(found.predicted_labels, found.predicted)),
         split=_plain_labels(np.flatnonzero(np.bincount(found.reference) > 1)),
         merged=_plain_labels(np.flatnonzero(np.bincount(found.predicted) > 1)),
-        candidates=None if confidence_of is None else candidates(found, confidence_of),
+        candidates=(
+            None
+            if confidence_of is None
+            else candidates(found, confidence_of, geometry.voxel_volume_mm3)
+        ),
     )
 
 

@@ -20,7 +20,7 @@ def test_the_curve_of_a_case_counted_by_hand() -> None:
     prediction[4, 5, 15] = 8  # false
     prediction[4, 5, 18] = 9  # false
     sure = {4: 0.9, 6: 0.3, 7: 0.7, 8: 0.8, 9: 0.2}
-    curve = froc([candidates(overlaps(prediction, reference), sure)])
+    curve = froc([candidates(overlaps(prediction, reference), sure, 2.5)])
     # At most half a false lesion: only 4 is surer than 8. One: 7 too. Two and more: all.
     assert dict(zip(curve.false_per_case, curve.recall, strict=True)) == {
         1 / 8: 1 / 3,
@@ -44,6 +44,7 @@ def cases(draw: st.DrawFn) -> Candidates:
         true=np.array([False] * len(false) + [True] * len(true), bool),
         found_from=np.array(true, float),
         reference_lesions=len(true) + missed,
+        volumes_mm3=np.ones(len(false) + len(true)),
     )
 
 
