@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
 from medseg.core.report import NOT_FOR_DIAGNOSTIC_USE
@@ -44,9 +43,3 @@ def write_pdf(path: Path, pdf: bytes, run: ObjectRun, *, names_patient: bool) ->
     made.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     made.EncapsulatedDocumentLength = len(pdf)
     write_object(path, made)
-
-
-def read_pdf(dataset: Dataset) -> bytes:
-    """The PDF of such an object, without the byte that makes its length even."""
-    document: bytes = dataset.EncapsulatedDocument
-    return document[: int(dataset.EncapsulatedDocumentLength)]

@@ -99,8 +99,8 @@ class ReadFrame:
     segment: int
     position: tuple[float, ...]
     sources: frozenset[Reference]
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
+    rows: NDArray[np.uint16]
+    columns: NDArray[np.uint16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,10 +375,16 @@ def _frames(dataset: Dataset) -> Iterator[ReadFrame]:
         )
         if is_binary:
             segment = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-            yield ReadFrame(int(segment), place, sources, *np.nonzero(frame))
+            yield ReadFrame(int(segment), place, sources, *_set_pixels(frame))
             continue
         for number in np.unique(frame[frame > 0]):
-            yield ReadFrame(int(number), place, sources, *np.nonzero(frame == number))
+            yield ReadFrame(int(number), place, sources, *_set_pixels(frame == number))
+
+
+def _set_pixels(frame: NDArray[np.generic]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """Rows and columns of the pixels that are set."""
+    rows, columns = np.nonzero(frame)
+    return rows.astype(np.uint16), columns.astype(np.uint16)
 
 
 def _bit_frames(dataset: Dataset) -> Iterator[NDArray[np.uint8]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medseg.core.instances import Instance, InstanceMap
 from medseg.core.measurements import Measurement
@@ -45,9 +46,14 @@ def check_structures(
     instances = [(labelled, one) for labelled in maps for one in labelled.instances]
     numbers = [roi.number for roi in read.rois]
     expect(numbers == list(range(1, len(instances) + 1)), "its regions are others")
+    pixel_mm2 = float(np.prod(run.source.spacing_mm))
+    boxes = {id(labelled): ndimage.find_objects(labelled.labels) for labelled in maps}
     for roi, (labelled, instance), row in zip(read.rois, instances, rows, strict=True):
         _check_name(roi, instance, run)
-        volume = _check_slices(roi, labelled, instance, run)
+        box = boxes[id(labelled)][instance.label - 1]
+        pixels = np.argwhere(labelled.labels[box] == instance.label)
+        area = _check_slices(roi, pixels + [part.start for part in box], run)
+        volume = area * labelled.geometry.voxel_volume_mm3 / pixel_mm2
         expect(near(volume, row.volume_mm3, AREA), f"the volume of {roi.name} differs")
 
 
@@ -65,34 +71,35 @@ def _check_name(roi: ReadRoi, instance: Instance, run: ObjectRun) -> None:
     )
 
 
-def _check_slices(roi: ReadRoi, labelled: InstanceMap, instance: Instance, run: ObjectRun) -> float:
+def _check_slices(roi: ReadRoi, voxels: NDArray[np.intp], run: ObjectRun) -> float:
     """Hold area and middle of the contours on each slice against the pixels there.
 
+    Args:
+        roi: The contours.
+        voxels: (N, 3) indices of the instance's voxels.
+        run: Whose object.
+
     Returns:
-        The volume inside the contours, mm3.
+        The area inside the contours, summed over the slices, mm2.
     """
     slices = slices_of(run)
     drawn: dict[int, list[ReadContour]] = {}
     for contour in roi.contours:
         expect(contour.image in slices, f"a contour of {roi.name} is on a slice that is not there")
         drawn.setdefault(slices[contour.image], []).append(contour)
-    mask = labelled.labels == instance.label
-    filled = np.flatnonzero(mask.any(axis=(0, 1))).tolist()
-    expect(sorted(drawn) == filled, f"{roi.name} lies on other slices")
-    along_row, along_column = np.array(run.source.orientation).reshape(2, 3)
+    expect(sorted(drawn) == np.unique(voxels[:, 2]).tolist(), f"{roi.name} lies on other slices")
+    plane = np.array(run.source.orientation).reshape(2, 3).T
     between_rows, between_columns = run.source.spacing_mm
-    pixel_mm2 = between_rows * between_columns
-    apart = labelled.geometry.voxel_volume_mm3 / pixel_mm2
-    volume = 0.0
+    total = 0.0
     for k, contours in drawn.items():
-        position = np.array(run.source.slices[k].position)
-        area, middle = _moments(contours, position, np.stack([along_row, along_column], axis=1))
-        pixels = np.argwhere(mask[:, :, k])
-        expect(near(area, len(pixels) * pixel_mm2, AREA), f"the area of {roi.name} differs")
+        area, middle = _moments(contours, np.array(run.source.slices[k].position), plane)
+        pixels = voxels[voxels[:, 2] == k, :2]
+        pixels_mm2 = len(pixels) * between_rows * between_columns
+        expect(near(area, pixels_mm2, AREA), f"the area of {roi.name} differs")
         wanted = pixels.mean(axis=0) * (between_columns, between_rows)
         expect(same_place(middle, wanted, PLACE_MM), f"{roi.name} lies elsewhere")
-        volume += area * apart
-    return volume
+        total += area
+    return total
 
 
 def _moments(
