@@ -131,12 +131,21 @@ def read_stack(folder: Path) -> Stack:
 def export(folder: Path, datasets: Sequence[Dataset]) -> Exported:
     """Write a study and all objects that rest on it."""
     source = dicom_series.write(folder / "source", datasets)
+    geometry = read_stack(source).geometry
+    return export_series(folder, source, lesions(geometry), organs(geometry))
+
+
+def export_series(
+    folder: Path, source: Path, lesions: InstanceMap, organs: InstanceMap | None
+) -> Exported:
+    """Write all objects that rest on the series in a folder; without organs, those of lesions."""
     found = read_stack(source)
+    empty = InstanceMap(np.zeros_like(lesions.labels), found.geometry, ())
     shared = source_of(found)
     assert isinstance(shared, DicomSource), shared
     run = ObjectRun(shared, "0" * 64, "threshold", config.load_structures())
     volume, _ = read_voxels(found)
-    labelled = (lesions(found.geometry), organs(found.geometry))
+    labelled = (lesions, organs or empty)
     rows = tuple(
         row for one in labelled for row in measure(one, volume, MeasureSettings(), found.references)
     )
@@ -150,7 +159,9 @@ def write_objects(one: Exported) -> None:
     uid = dicom_seg.write_segmentation(
         one.objects / "segmentation.dcm", one.lesions, dicom_seg.LESIONS, one.run
     )
-    dicom_seg.write_segmentation(one.objects / "organs.dcm", one.organs, dicom_seg.ORGANS, one.run)
+    if one.organs.instances:
+        path = one.objects / "organs.dcm"
+        dicom_seg.write_segmentation(path, one.organs, dicom_seg.ORGANS, one.run)
     dicom_sr.write_measurements(
         one.objects / "measurements.dcm", one.lesion_rows, one.lesions.geometry, uid, one.run
     )

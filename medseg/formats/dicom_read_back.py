@@ -5,6 +5,7 @@ would find each other right.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,23 +203,19 @@ def read_segmentation(path: Path) -> ReadSegmentation:
     Raises:
         UnreadableObjectError: It is none.
     """
-    dataset = _opened(path)
-    try:
+    with _parsed(path) as dataset:
         shared = dataset.SharedFunctionalGroupsSequence[0]
         measures = shared.PixelMeasuresSequence[0]
         rows, columns = (float(value) for value in measures.PixelSpacing)
         orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
-        with quiet():
-            return ReadSegmentation(
-                _about(dataset),
-                (int(dataset.Rows), int(dataset.Columns)),
-                tuple(float(value) for value in orientation),
-                (rows, columns, float(measures.SpacingBetweenSlices)),
-                tuple(_segment(item) for item in dataset.SegmentSequence if item.SegmentNumber),
-                tuple(_frames(dataset)),
-            )
-    except PARSING_FAULTS as error:
-        raise UnreadableObjectError from error
+        return ReadSegmentation(
+            _about(dataset),
+            (int(dataset.Rows), int(dataset.Columns)),
+            tuple(float(value) for value in orientation),
+            (rows, columns, float(measures.SpacingBetweenSlices)),
+            tuple(_segment(item) for item in dataset.SegmentSequence if item.SegmentNumber),
+            tuple(_frames(dataset)),
+        )
 
 
 def read_report(path: Path) -> ReadReport:
@@ -227,8 +224,7 @@ def read_report(path: Path) -> ReadReport:
     Raises:
         UnreadableObjectError: It is none.
     """
-    dataset = _opened(path)
-    try:
+    with _parsed(path) as dataset:
         groups = [item for item in _tree(dataset) if _name(item) == "125007"]
         return ReadReport(
             _about(dataset),
@@ -236,8 +232,6 @@ def read_report(path: Path) -> ReadReport:
             str(dataset.VerificationFlag),
             tuple(_group(item) for item in groups),
         )
-    except PARSING_FAULTS as error:
-        raise UnreadableObjectError from error
 
 
 def read_structures(path: Path) -> ReadStructures:
@@ -246,8 +240,7 @@ def read_structures(path: Path) -> ReadStructures:
     Raises:
         UnreadableObjectError: It is none.
     """
-    dataset = _opened(path)
-    try:
+    with _parsed(path) as dataset:
         contours = {
             int(item.ReferencedROINumber): tuple(_contour(one) for one in item.ContourSequence)
             for item in dataset.ROIContourSequence
@@ -267,8 +260,6 @@ def read_structures(path: Path) -> ReadStructures:
             for item in dataset.StructureSetROISequence
         )
         return ReadStructures(_about(dataset), rois)
-    except PARSING_FAULTS as error:
-        raise UnreadableObjectError from error
 
 
 def read_pdf(path: Path) -> ReadPdf:
@@ -277,22 +268,25 @@ def read_pdf(path: Path) -> ReadPdf:
     Raises:
         UnreadableObjectError: It is none.
     """
-    dataset = _opened(path)
-    try:
+    with _parsed(path) as dataset:
         return ReadPdf(
             _about(dataset),
             str(dataset.MIMETypeOfEncapsulatedDocument),
             str(dataset.VerificationFlag),
             bytes(dataset.EncapsulatedDocument[: int(dataset.EncapsulatedDocumentLength)]),
         )
-    except PARSING_FAULTS as error:
-        raise UnreadableObjectError from error
 
 
-def _opened(path: Path) -> Dataset:
+@contextmanager
+def _parsed(path: Path) -> Iterator[Dataset]:
+    """Open an object, and parse it within the block: values are converted where they are used.
+
+    Raises:
+        UnreadableObjectError: It is missing, or is not such an object.
+    """
     try:
         with quiet():
-            return dcmread(path)
+            yield dcmread(path)
     except (OSError, *PARSING_FAULTS) as error:
         raise UnreadableObjectError from error
 

@@ -74,7 +74,8 @@ class DicomSource:
 
     Attributes:
         header: Its patient, study and series; private to the patient.
-        orientation: Direction of a row, then of a column, in LPS.
+        orientation: Direction of a row, then of a column, in LPS, of length 1 as the geometry has
+            them: what a file's cosines are rounded by adds up over its width.
         spacing_mm: Distance between rows, then between columns.
         slices: One for each k of the volume.
     """
@@ -102,6 +103,7 @@ def source_of(stack: Stack) -> DicomSource | QualityFlag:
     lacks = [
         what
         for what, name in (
+            ("a storage class", "SOPClassUID"),
             ("a study UID", "StudyInstanceUID"),
             ("a series UID", "SeriesInstanceUID"),
             ("a frame of reference", "FrameOfReferenceUID"),
@@ -131,10 +133,10 @@ def source_of(stack: Stack) -> DicomSource | QualityFlag:
         )
         for one in stack.slices
     )
-    between_rows, between_columns = first.frame.spacing_mm or ()
-    return DicomSource(
-        header, first.frame.orientation or (), (between_rows, between_columns), slices
-    )
+    i_mm, j_mm, _ = stack.geometry.spacing_mm
+    towards = stack.geometry.affine[:3, :2] / (i_mm, j_mm) * [[-1], [-1], [1]]
+    orientation = tuple((towards.T.ravel() + 0.0).tolist())  # no minus before a zero
+    return DicomSource(header, orientation, (j_mm, i_mm), slices)
 
 
 def write_source(folder: Path, role: str, source: DicomSource) -> None:
@@ -160,6 +162,7 @@ def read_source(folder: Path, role: str) -> DicomSource | None:
     record = json.loads(path.read_text(encoding="utf-8"))
     with quiet():
         header = Dataset(dcmread(_header_path(folder, role), force=True))
+        header.walk(lambda *_: None)  # converts every value, here where it is quiet
     return DicomSource(
         header,
         tuple(record["orientation"]),
@@ -178,6 +181,10 @@ def _header(path: Path) -> Dataset | None:
             for name in names:
                 if name in dataset:
                     header[name] = dataset[name]
+            kind = text(dataset, "SOPClassUID") or text(
+                dataset.file_meta, "MediaStorageSOPClassUID"
+            )
+            header.SOPClassUID = kind
             header.decode()
     except PARSING_FAULTS:
         return None

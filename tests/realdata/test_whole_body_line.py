@@ -101,3 +101,22 @@ def test_the_record_says_what_was_used_within_two_gibibytes(run: Path) -> None:
     assert record["models"].keys() == {"pet-lesions"}
     assert [flag["code"] for flag in record["flags"]].count("uneven-spacing") == 1
     assert record["choice"]["pet"]
+
+
+def test_objects_table_page_and_labels_tell_one_story(study: Path, run: Path) -> None:
+    checker = Path(__file__).parents[3] / "shared" / "acceptance" / "check_dicom_outputs.py"
+    files = {
+        "--ct": study / "sts_001_whole_body" / "image",
+        "--seg": run / "dicom" / "segmentation.dcm",
+        "--sr": run / "dicom" / "measurements.dcm",
+        "--csv": run / "instances.csv",
+        "--html": run / "report.html",
+        "--labels": run / "lesions.nii.gz",
+    }
+    if pdf.missing() is None:
+        files["--pdf"] = run / "dicom" / "report.dcm"
+    arguments = [str(part) for pair in files.items() for part in pair]
+    done = subprocess.run(
+        [sys.executable, checker, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1:] == ["0 failed"], done.stdout + done.stderr

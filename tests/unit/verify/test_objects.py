@@ -8,6 +8,7 @@ from pydicom.uid import RLELossless
 from medseg.formats import dicom_read_back as read_back
 from medseg.formats import dicom_seg
 from medseg.formats.dicom_pixels import read_voxels
+from medseg.formats.dicom_values import quiet
 from medseg.verify import contours, objects
 from medseg.verify.truth import Truth
 from tests import dicom_series, pacs
@@ -40,7 +41,33 @@ def sagittal() -> list[pydicom.Dataset]:
     return pacs.series(pacs.Geometry(pacs.SHAPE, affine))
 
 
+def rounded() -> list[pydicom.Dataset]:
+    """Cosines of four decimals, which are not quite of length 1."""
+    slices = pacs.series(pacs.oblique())
+    for one in slices:
+        one.ImageOrientationPatient = [f"{float(x):.4f}" for x in one.ImageOrientationPatient]
+    return slices
+
+
+def named() -> list[pydicom.Dataset]:
+    """A patient whose name and numbers are hard to copy."""
+    other = pydicom.Dataset()
+    other.PatientID, other.TypeOfPatientID = "CANARY-2", "TEXT"
+    return pacs.series(
+        pacs.axial(),
+        SpecificCharacterSet=["", "ISO 2022 IR 87"],
+        PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう",
+        OtherPatientIDsSequence=[other],
+        PatientComments="CANARY; several lines\r\nof text ",
+        PatientWeight="70.50",
+        StudyID="longer than sixteen characters",
+        StudyTime="113000.123",
+    )
+
+
 SOURCES = {
+    "rounded": rounded,
+    "named": named,
     "axial": lambda: pacs.series(pacs.axial()),
     "backwards": lambda: pacs.series(pacs.axial())[::-1],
     "tilted": lambda: pacs.series(pacs.axial(17)),
@@ -52,7 +79,11 @@ SOURCES = {
 
 @pytest.fixture(scope="module", params=SOURCES)
 def one(request, tmp_path_factory) -> Exported:
-    return pacs.export(tmp_path_factory.mktemp(request.param), SOURCES[request.param]())
+    folder = tmp_path_factory.mktemp(request.param)
+    with quiet():  # pydicom warns of values that are too long
+        source = dicom_series.write(folder / "source", SOURCES[request.param]())
+    geometry = pacs.read_stack(source).geometry
+    return pacs.export_series(folder, source, pacs.lesions(geometry), pacs.organs(geometry))
 
 
 @pytest.fixture(scope="module")
