@@ -238,6 +238,22 @@ class Protocol(Settings):
         return self
 
 
+class JudgeSettings(Settings):
+    """A second network that sees the whole study at once and speaks against normal uptake."""
+
+    factor: int = Field(default=3, gt=1)
+    """Voxels of the model's grid to one of what it sees, along each axis."""
+
+    blur_mm: float = Field(default=7, gt=0)
+    """Standard deviation of the blur before voxels are left out."""
+
+    channels: tuple[int, ...] = (12, 24, 48, 64)
+    """Feature channels at each level, finest first."""
+
+    least_extent_mm: float = Field(default=500, ge=0)
+    """Of the study along S, for it to be asked: a part of the body does not show where it lies."""
+
+
 class NetworkSettings(Settings):
     """Kind and size of the network; with the weights and the spacing, all it takes to build it."""
 
@@ -267,6 +283,9 @@ class NetworkSettings(Settings):
     head_levels: int = Field(default=1, ge=1, le=2)
     """Levels that speak at the end: the finest alone, or the next coarser one too, which has more
     channels and sees farther."""
+
+    judge: JudgeSettings | None = None
+    """The second network that speaks against normal uptake in the first structure; None without."""
 
     def strides(self, spacing_mm: Spacing) -> tuple[tuple[int, int, int], ...]:
         """By how much each level is coarser than the one before it, along R, A and S.
@@ -347,8 +366,18 @@ class InputSettings(Settings):
     """Whether the mirror image is predicted too, and the mean taken: a little better where crops
     were mirrored in training, in twice the time. Structures of one side change names with it."""
 
+    whole_tiles: bool = False
+    """Whether a study smaller than a tile is put in the middle of one, as crops were learnt from,
+    rather than predicted in a smaller one; for a network that normalises over the tile."""
+
     context: ContextSettings | None = None
     """The study around each tile, seen coarsely; None where a tile has to do."""
+
+    @model_validator(mode="after")
+    def _surroundings_need_whole_tiles(self) -> "InputSettings":
+        if self.context is not None and not self.whole_tiles:
+            raise ValueError("a context needs whole_tiles: it surrounds a tile of one size")
+        return self
 
     @model_validator(mode="after")
     def _one_clip_for_each_role(self) -> "InputSettings":

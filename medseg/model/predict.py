@@ -13,6 +13,7 @@ from medseg.config import ModelCard, Spacing, load_structures
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
 from medseg.core.structures import mirrored
 from medseg.model.networks.context import coarse, margin
+from medseg.model.networks.judge import from_afar, judged
 from medseg.model.normalise import normalise
 from medseg.model.tiling import corners, weights
 
@@ -66,6 +67,7 @@ class TiledModel:
             outputs = self._of_both_sides(study.data, progress)
         else:
             outputs = self._outputs(study.data, progress)
+        self._judge(outputs, study)
         values: NDArray[np.float32] = torch.from_numpy(outputs[: network.logits]).sigmoid_().numpy()
         return VoxelPrediction(
             probabilities=values[: len(network.structures)],
@@ -74,6 +76,19 @@ class TiledModel:
             centre_heatmap=values[-1] if network.centre_heatmap else None,
             offsets_mm=outputs[network.logits :] if network.offsets else None,
         )
+
+    def _judge(self, outputs: NDArray[np.float32], study: ModelInput) -> None:
+        """Lower the first structure's logits to what is said from afar, where that is lower."""
+        settings, judge = self.card.network.judge, getattr(self.network, "judge", None)
+        shape = study.geometry.shape
+        if settings is None or judge is None:
+            return
+        if shape[2] * self.spacing_mm[2] < settings.least_extent_mm:
+            return
+        with out_of_memory():
+            far = from_afar(study.data, settings, self.spacing_mm)
+            said = judged(judge, normalise(far, self.card.input), shape, settings.factor)
+        np.minimum(outputs[0], said, out=outputs[0])
 
     def _of_both_sides(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
         """The mean of what is said of a study and of its mirror image, right for left."""
@@ -95,7 +110,7 @@ class TiledModel:
         step = network.step(self.card.input.spacing_mm)
         # Two coarse voxels: one has no variance.
         whole = [max(2, -(-n // s)) * s for n, s in zip(shape, step, strict=True)]
-        if self.card.input.context is not None:  # tiles are then as large as those learnt from
+        if self.card.input.whole_tiles:
             whole = [max(w, t) for w, t in zip(whole, self.card.input.tile, strict=True)]
         i, j, k = (min(t, n) for t, n in zip(self.card.input.tile, whole, strict=True))
         tile = (i, j, k)
@@ -121,7 +136,7 @@ class TiledModel:
 
     def _begin(self, shape: tuple[int, ...], whole: list[int]) -> list[int]:
         """Where the study begins in what is padded: in the middle, as crops were learnt from."""
-        if self.card.input.context is None:
+        if not self.card.input.whole_tiles:
             return [0] * len(whole)
         return [(w - n) // 2 for w, n in zip(whole, shape, strict=True)]
 

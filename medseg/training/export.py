@@ -19,7 +19,9 @@ from medseg.model.load import load_model, load_weights
 from medseg.training.calibrate import Described, calibrate
 from medseg.training.checkpoint import State
 from medseg.training.fit import unpublished_card
+from medseg.training.judge import fit_judge
 from medseg.training.pet_calibration import describe_pet
+from medseg.training.pet_lesions import PetLesions
 from medseg.training.settings import TrainingSettings
 from medseg.training.tasks import Task
 
@@ -32,6 +34,8 @@ DESCRIBERS: Mapping[str, Callable[[TrainingSettings, VoxelModel], tuple[list[Des
 def export(settings: TrainingSettings, task: Task, state: State, folder: Path) -> ModelCard:
     """Write the running mean of the weights and its card, `NAME.safetensors` and `NAME.yaml`.
 
+    A judge is trained first, where the network has one.
+
     The scores are those of the weights as written, in half precision, through the same line that
     a study takes.
 
@@ -41,6 +45,10 @@ def export(settings: TrainingSettings, task: Task, state: State, folder: Path) -
         state: The end of the run.
         folder: Where the bundle goes; configs/models for an embedded one.
     """
+    if settings.network.judge is not None and isinstance(task, PetLesions):
+        steps = settings.pet_lesions.judge_steps
+        for name, tensor in fit_judge(settings, task.sources, steps).items():
+            state.average[f"judge.{name}"] = tensor
     draft = unpublished_card(settings)
     sha256 = weights.save(folder / draft.weights, state.average)
     written = draft.model_copy(update={"sha256": sha256})

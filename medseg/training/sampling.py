@@ -38,6 +38,9 @@ HOLLOW_SHARE = 0.3
 FAINT_SHARE = 0.3
 """Share of the cases whose lesions are made fainter."""
 
+KIND_SHARES = (0.3, 0.5, 0.2)
+"""Of the views of bodies: around lesions, around normal uptake that is hot, and anywhere."""
+
 REAL_SHARE = 0.4
 """Share of the views of bodies that are of real ones, where there are any."""
 
@@ -190,10 +193,10 @@ def draw_body(sources: Sources, rng: np.random.Generator) -> Case:
 
 
 def body_view(body: Case, settings: TrainingSettings, rng: np.random.Generator) -> Scene:
-    """A part of a whole body: around a lesion, something hot or any tissue, each as often."""
+    """A part of a whole body: around a lesion, something hot that is none, or any tissue."""
     tissue = (body.image > TISSUE_SUV) & (body.labels == 0)
     kinds = (body.labels > 0, tissue & (body.image > HOT_SUV), tissue)
-    there = kinds[int(rng.integers(len(kinds)))]
+    there = kinds[int(rng.choice(len(kinds), p=KIND_SHARES))]
     there = there if there.any() else tissue
     index = np.array(np.unravel_index(rng.choice(np.flatnonzero(there)), there.shape))
     to_source = placement(body.geometry.to_world(index), settings, rng)

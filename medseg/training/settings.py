@@ -133,6 +133,9 @@ class PetLesionsTask(Settings):
     """Whether real cases are learnt from; else phantoms alone, so that what is learnt can begin any
     fold."""
 
+    judge_steps: int = Field(default=300, gt=0)
+    """Steps of the judge's own training, where the network has one."""
+
     fold: int | None = Field(default=None, ge=0)
     """Which of `folds` parts of the cases takes the place of `val`: of all cases of `train` and
     `val` in the order of their names, every so-many-th. None leaves `val` as it is. The whole body

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.model.networks.context import ContextEncoder, Joined
+from medseg.model.networks.judge import Judge
 from medseg.model.networks.pyramid import NORMS, Pyramid
 
 OFFSET_UNIT_MM = 10.0
@@ -34,6 +35,7 @@ class CentreOffset(nn.Module):
             i, j, k = (n // seen.context.factor for n in step)
             self.surroundings = ContextEncoder(len(seen.roles), seen.context, (i, j, k), norm)
             self.joined = Joined(settings.channels[-1], seen.context.channels[1])
+        self.judge = None if settings.judge is None else Judge(settings.judge, seen)
         self.head = nn.Conv3d(settings.channels[0], settings.logits, 1)
         # Few voxels are lesion or centre: start from saying so, or the first steps are spent on it.
         nn.init.constant_(self.head.bias, -3.0)  # type: ignore[arg-type]

@@ -27,3 +27,13 @@ def card() -> ModelCard:
         scores={},
         limits=(),
     )
+
+
+@pytest.fixture
+def card_of(card):
+    """The card of another network."""
+
+    def made(network: NetworkSettings, seen: InputSettings) -> ModelCard:
+        return card.model_copy(update={"network": network, "input": seen})
+
+    return made

@@ -11,7 +11,12 @@ from medseg.model.predict import TiledModel
 
 CONTEXT = ContextSettings(factor=2, tile=(16, 16, 24), channels=(2, 3, 4))
 SEEN = InputSettings(
-    roles=("pet",), spacing_mm=(5.0, 5.0, 4.0), clip=((0, 20),), tile=(16, 16, 24), context=CONTEXT
+    roles=("pet",),
+    spacing_mm=(5.0, 5.0, 4.0),
+    clip=((0, 20),),
+    tile=(16, 16, 24),
+    whole_tiles=True,
+    context=CONTEXT,
 )
 NETWORK = NetworkSettings(
     channels=(3, 4, 5), structures=("lesion", "brain"), head_levels=2, norm="crop"
@@ -53,7 +58,7 @@ def test_a_new_network_begins_as_if_it_saw_no_surroundings():
         torch.testing.assert_close(apart, fresh(x))
 
 
-def test_the_surroundings_of_a_tile_are_those_of_its_place(network, monkeypatch):
+def test_the_surroundings_of_a_tile_are_those_of_its_place(network, monkeypatch, card_of):
     """A study as large as a tile: the coarse study lies in the middle of the surroundings."""
     seen = {}
 
@@ -62,7 +67,7 @@ def test_the_surroundings_of_a_tile_are_those_of_its_place(network, monkeypatch)
         return torch.zeros(1, NETWORK.outputs, *x.shape[2:])
 
     monkeypatch.setattr(network, "forward", spy)
-    card = _card()
+    card = card_of(NETWORK, SEEN)
     data = np.zeros((1, 10, 12, 20), np.float32)
     data[0, 6, 3, 15] = 16
     geometry = Geometry((10, 12, 20), np.diag([5.0, 5.0, 4.0, 1.0]))
@@ -72,22 +77,3 @@ def test_the_surroundings_of_a_tile_are_those_of_its_place(network, monkeypatch)
     at = np.argwhere(seen["context"][0, 0].numpy()).tolist()
     assert at == [[4 + 9 // 2, 4 + 5 // 2, 6 + 17 // 2]]
     assert seen["context"].max() == pytest.approx(16 / 20 / 8)
-
-
-def _card():
-    from medseg.config import ModelCard
-
-    return ModelCard(
-        name="tiny",
-        title="Tiny",
-        weights="tiny.safetensors",
-        sha256="0" * 64,
-        input=SEEN,
-        network=NETWORK,
-        data="none",
-        attribution=(),
-        licence="none",
-        training="none",
-        scores={},
-        limits=(),
-    )
