@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg import config, run_folder
-from medseg.config import MaskSettings, Protocol
+from medseg.config import MaskSettings, ModelCard, Protocol
 from medseg.core.instances import Delineation
 from medseg.core.prediction import Progress, silent
 from medseg.core.report import RunRecord
@@ -155,7 +155,7 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
             {role: series.volume for role, series in study.series.items()},
             load_model(card, protocol.segment.tile_overlap),
             protocol.segment,
-            identity=_identity(work, protocol),
+            identity=_run_identity(work, protocol),
             calibration=card.calibration,
             progress=progress,
         )
@@ -182,7 +182,7 @@ def adopt_mask(work: Path, protocol: Protocol, mask: MaskSettings) -> None:
             acquired,
             chosen=mask,
             settings=protocol.segment,
-            identity=_identity(work, protocol),
+            identity=_run_identity(work, protocol),
         )
         _note_mask(work, {**record, "labels": list(mask.labels), "rule": rule})
         _hand_on(work, replace(delineation, flags=(*delineation.flags, *given.flags)))
@@ -361,7 +361,7 @@ def _object_run(work: Path, protocol: Protocol) -> "ObjectRun | None":
         return None
     mask = _mask_record(work)
     drawn_by = protocol.segment.model if mask is None else f"mask that was given ({mask['kind']})"
-    return ObjectRun(source, _identity(work, protocol), drawn_by, config.load_structures())
+    return ObjectRun(source, _run_identity(work, protocol), drawn_by, config.load_structures())
 
 
 def _export_objects(work: Path, protocol: Protocol, run: "ObjectRun") -> None:
@@ -420,7 +420,7 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
         models={card.name: card.sha256} if card is not None else {},
         inputs=_inputs(work),
         choice=dict(study.choice),
-        identity=_identity(work, protocol),
+        identity=_run_identity(work, protocol),
         counting_rule=COUNTING_RULE if mask is None else str(mask["rule"]),
         flags=(
             *study.flags,
@@ -473,22 +473,30 @@ def _check_roles(protocol: Protocol) -> None:
         )
 
 
-def _identity(work: Path, protocol: Protocol) -> str:
-    """Digest of all that determines the labels: equal identity, equal labels."""
+def _run_identity(work: Path, protocol: Protocol) -> str:
+    """The identity of a run, by its model or by the mask that took the model's place."""
     mask = _mask_record(work)
-    if mask is None:
-        card = config.load_card(protocol.segment.model)
-        drawn_by: dict[str, object] = {
-            "weights": card.sha256,
-            "input": config.plain(card.input),
-            "network": config.plain(card.network),
+    drawn_by = config.load_card(protocol.segment.model) if mask is None else mask
+    return _identity(_inputs(work), drawn_by, protocol)
+
+
+def _identity(
+    inputs: Mapping[str, str], drawn_by: ModelCard | Mapping[str, object], protocol: Protocol
+) -> str:
+    """Digest of all that determines the labels: equal identity, equal labels."""
+    source: dict[str, object] = (
+        {
+            "weights": drawn_by.sha256,
+            "input": config.plain(drawn_by.input),
+            "network": config.plain(drawn_by.network),
         }
-    else:
-        drawn_by = {"mask": {name: mask[name] for name in ("sha256", "labels", "instances")}}
+        if isinstance(drawn_by, ModelCard)
+        else {"mask": {name: drawn_by[name] for name in ("sha256", "labels", "instances")}}
+    )
     parts = {
-        "inputs": _inputs(work),
+        "inputs": dict(inputs),
         "roles": config.plain(protocol)["roles"],
-        **drawn_by,
+        **source,
         "segment": config.plain(protocol.segment),
         "version": version("medseg"),
     }

@@ -105,8 +105,9 @@ def run_model(name: str, cases: Sequence[CaseFiles]) -> list[Entry]:
         if not isinstance(prediction, VoxelPrediction):
             begin = time.perf_counter()
             adopted = adopt(prediction, study.geometry, settings)
-            scores = _scored(adopted, (None,) * len(adopted.structures), main, reference)
+            sure = sure_of(adopted, None, card.calibration)
             seconds = predicting + time.perf_counter() - begin
+            scores = _scored(adopted, sure, main, reference)
             found.setdefault("proposals", []).append((scores, seconds))
             continue
         for processing, (said, rules) in ways(prediction, settings).items():

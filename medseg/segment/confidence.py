@@ -29,7 +29,8 @@ def describe(
     Returns:
         (N, 4) in the order of `config.CONFIDENCE_FEATURES`: the logit of the highest probability,
         the mean logit, the decimal logarithm of the volume in mm3, and the highest value of the
-        heatmap, 0 without one.
+        heatmap, 0 without one. Of an instance that was proposed, both logits are that of its score,
+        and the last is the score.
     """
     count = len(separated.structures)
     where = np.flatnonzero(separated.labels)
@@ -43,9 +44,13 @@ def describe(
     centre = np.zeros(count)
     if centre_heatmap is not None and count:
         centre = np.array(maximum(centre_heatmap, separated.labels, np.arange(1, count + 1)))
+    mean = np.bincount(row, sure, count) / np.maximum(size, 1)
+    if separated.scores is not None:
+        centre = np.array(separated.scores, float)
+        highest = mean = logit(np.clip(centre, SUREST, 1 - SUREST))
     columns = {
         "peak_logit": highest,
-        "mean_logit": np.bincount(row, sure, count) / np.maximum(size, 1),
+        "mean_logit": mean,
         "log_volume": np.log10(np.maximum(size, 1) * separated.geometry.voxel_volume_mm3),
         "centre": centre,
     }

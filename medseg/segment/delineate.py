@@ -76,7 +76,7 @@ def delineate(
         del lesions
     else:
         separated = adopt(prediction, grid, settings)
-        sure = (None,) * len(separated.structures)
+        sure = sure_of(separated, None, calibration)
         _check_lesions(separated.structures)
     del prediction
     progress("separate", 1)

@@ -34,6 +34,7 @@ def adopt(
         raise ValueError("a proposal on another grid than the model's")
     labels = np.zeros(geometry.shape, np.int32)
     structures: list[str] = []
+    scores: list[float] = []
     for proposal in sorted(proposals, key=lambda proposal: -proposal.score):
         if proposal.score < settings.min_peak:
             break
@@ -43,5 +44,7 @@ def adopt(
         if not left.any() or np.count_nonzero(left) < (1 - MAX_TAKEN_SHARE) * size:
             continue
         structures.append(proposal.structure)
+        scores.append(proposal.score)
         region[left] = len(structures)
-    return Separated(labels, tuple(structures), (labels > 0).astype(np.float32), 0.5, geometry)
+    foreground = (labels > 0).astype(np.float32)
+    return Separated(labels, tuple(structures), foreground, 0.5, geometry, tuple(scores))

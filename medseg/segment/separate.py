@@ -27,6 +27,7 @@ class Separated:
             foreground was dropped, so that it cannot come back on another grid.
         threshold: The labels cover exactly the voxels whose foreground is at least this.
         geometry: The model's grid.
+        scores: How sure the model is of each instance that it proposed; None of a dense model.
 
     Raises:
         ValueError: The arrays do not lie on the grid, or labels and foreground disagree.
@@ -37,6 +38,7 @@ class Separated:
     foreground: NDArray[np.float32]
     threshold: float
     geometry: Geometry
+    scores: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.labels.shape == self.foreground.shape == self.geometry.shape:

@@ -19,6 +19,7 @@ from medseg.segment.clean import fill_cores
 from medseg.segment.confidence import describe
 from medseg.segment.delineate import is_lesion
 from medseg.segment.prepare import prepare
+from medseg.segment.proposals import adopt
 from medseg.segment.restore import restore
 from medseg.segment.separate import separate
 
@@ -63,24 +64,26 @@ def describe_case(
 
     Args:
         patient: Name by which patients are held out.
-        model: A dense one.
+        model: A dense one, or one that proposes.
         volumes: Role to volume.
         reference: (I, J, K) labels on the grid of the model's first role; 0 is background.
         settings: How instances are separated.
 
     Raises:
-        TypeError: The model proposes instances by itself, which have no such features.
         ValueError: The model knows no lesions.
     """
     study = prepare(volumes, model.roles, model.spacing_mm)
     prediction = model.predict(study)
-    if not isinstance(prediction, VoxelPrediction):
-        raise TypeError("proposals have no features")
     geometry = volumes[model.roles[0]].geometry
-    lesions = prediction.of([name for name in prediction.structures if is_lesion(name)])
-    if lesions is None:
-        raise ValueError("the model knows no lesions")
-    separated = separate(fill_cores(lesions, settings), settings)
+    heatmap = None
+    if isinstance(prediction, VoxelPrediction):
+        lesions = prediction.of([name for name in prediction.structures if is_lesion(name)])
+        if lesions is None:
+            raise ValueError("the model knows no lesions")
+        separated = separate(fill_cores(lesions, settings), settings)
+        heatmap = prediction.centre_heatmap
+    else:
+        separated = adopt(prediction, study.geometry, settings)
     labels, sources, _ = restore(separated, geometry)
     rows = np.array(sources, np.intp) - 1
     sizes = np.bincount(labels.ravel(), minlength=len(rows) + 1)[1:]
@@ -88,7 +91,7 @@ def describe_case(
     touched[np.unique(labels[reference > 0])] = True
     return Described(
         patient,
-        describe(separated, prediction.centre_heatmap)[rows],
+        describe(separated, heatmap)[rows],
         touched[1:],
         sizes.astype(np.float64) * geometry.voxel_volume_mm3,
     )

@@ -90,11 +90,14 @@ def test_what_determines_the_labels_determines_the_identity() -> None:
     window = protocol.report.model_copy(update={"window": (0.0, 5.0)})
     assert stages._identity(inputs, card, changed(title="Other")) == same
     assert stages._identity(inputs, card, protocol.model_copy(update={"report": window})) == same
+    given = {"sha256": "ef", "labels": [], "instances": "auto", "kind": "nifti"}
     others = {
+        stages._identity(inputs, given, protocol),
+        stages._identity(inputs, given | {"labels": [2]}, protocol),
         stages._identity({"pet": "cd"}, card, protocol),
         stages._identity(inputs, card.model_copy(update={"sha256": "0" * 64}), protocol),
         stages._identity(inputs, card.model_copy(update={"input": grid}), protocol),
         stages._identity(inputs, card, protocol.model_copy(update={"segment": segment})),
         stages._identity(inputs, card, changed(roles={"pet": {"modality": "PT", "unit": "Bq/mL"}})),
     }
-    assert len(others | {same}) == 6
+    assert len(others | {same}) == 8

@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 from scipy.special import logit
 
 from medseg.config import Calibration
+from medseg.core.geometry import Geometry
 from medseg.core.instances import InstanceMap
+from medseg.core.prediction import Proposal
 from medseg.segment.confidence import confidences, describe
+from medseg.segment.proposals import adopt
 from medseg.segment.separate import Separated
 from tests.strategies import instance_maps
+from tests.unit.segment.bodies import SETTINGS
 
 
 def calibration(weights: tuple[float, float, float, float], offset: float) -> Calibration:
@@ -47,6 +51,19 @@ def test_each_instance_is_described_by_its_own_voxels(
         centre = heatmap[inside].max() if heatmap is not None else 0
         expected = (sure.max(), sure.mean(), np.log10(volume_mm3), centre)
         assert found[n - 1] == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_was_proposed_is_described_by_its_score_and_its_voxels() -> None:
+    geometry = Geometry((9, 8, 7), np.diag([1.5, 2.0, 2.5, 1.0]))
+    masks = [np.ones((2, 3, 2), bool), np.ones((4, 2, 3), bool)]
+    proposals = [
+        Proposal(0.6, "lesion", (slice(1, 3), slice(1, 4), slice(1, 3)), masks[0], geometry),
+        Proposal(0.9, "lesion", (slice(4, 8), slice(5, 7), slice(2, 5)), masks[1], geometry),
+    ]
+    found = describe(adopt(proposals, geometry, SETTINGS), None)
+    for row, (score, voxels) in zip(found, ((0.9, 24), (0.6, 12)), strict=True):
+        expected = (logit(score), logit(score), np.log10(voxels * 7.5), score)
+        assert row == pytest.approx(expected)
 
 
 def test_confidence_is_the_logistic_of_the_weighted_features() -> None:
