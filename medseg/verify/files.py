@@ -52,7 +52,7 @@ def check_parquet(path: Path, rows: Sequence[Measurement]) -> None:
         MismatchError: A row, a number or a unit differs.
     """
     found, units = tables.read_parquet(path)
-    wanted = [{column: asdict(row)[column] for column in COLUMNS} for row in rows]
+    wanted = [{column: getattr(row, column) for column in COLUMNS} for row in rows]
     expect(found == wanted, "a row or a number differs")
     expect({name: units.get(name) for name in UNITS} == UNITS, "a unit differs")
 
