@@ -134,7 +134,11 @@ class SegmentSettings(Settings):
 
     peak_prominence: float = Field(default=0.2, ge=0, le=1)
     """Two peaks of the prediction in one component are two instances only if the saddle between
-    them lies at least this much below the lower one."""
+    them lies at least this much below the lower one. For models that say no offsets."""
+
+    vote_prominence: float = Field(default=0.05, ge=0, le=1)
+    """The same for models that say offsets, of heatmap and votes together. Chosen on training
+    tumours put side by side; none that lay alone was split (docs/decisions/0012)."""
 
     organ_part_share: float = Field(default=0.2, gt=0, le=1)
     """A part of an organ that is smaller than this share of the organ's largest part is another

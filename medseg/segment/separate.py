@@ -53,13 +53,13 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     A voxel whose highest probability reaches `foreground_threshold` belongs to that structure;
     voxels of one structure that touch, corners included (26-connectivity), form a component. A
     component whose highest probability stays below `min_peak` is dropped. A component is split
-    where the landscape of its centres has several peaks with saddles `peak_prominence` deep, and
+    where the landscape of its centres has several peaks with saddles `vote_prominence` deep, and
     otherwise stays whole. The landscape is what the heatmap and the votes of the offsets say, and
-    each voxel goes to the peak that it votes for; without offsets it is the heatmap alone, and
-    voxels go by shape. Without a heatmap too a component is split where it has necks: the
-    landscape is then the depth below its surface in mm, and a saddle must be deeper by that share
-    of the lower peak and by a voxel, because probabilities saturate inside a lesion while a voxel
-    is the error of the depth.
+    each voxel goes to the peak that it votes for; without offsets it is the heatmap alone, saddles
+    are `peak_prominence` deep, and voxels go by shape. Without a heatmap too a component is
+    split where it has necks: the landscape is then the depth below its surface in mm, and a saddle
+    must be deeper by that share of the lower peak and by a voxel, because probabilities saturate
+    inside a lesion while a voxel is the error of the depth.
 
     The time grows with the number of voxels, not with pairs of instances. The same prediction
     gives the same labels.
@@ -70,7 +70,7 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     best, which = _most_likely(prediction, settings.foreground_threshold)
     labels, structures = _components(best, which, prediction.structures, settings.min_peak)
     for number, box in enumerate(find_objects(labels), start=1):
-        parts = _parts(labels[box] == number, prediction, box, settings.peak_prominence)
+        parts = _parts(labels[box] == number, prediction, box, settings)
         beyond = parts > 1
         labels[box][beyond] = len(structures) + parts[beyond] - 1
         structures += [structures[number - 1]] * (int(parts.max()) - 1)
@@ -83,7 +83,7 @@ def _parts(
     mask: NDArray[np.bool_],
     prediction: VoxelPrediction,
     box: tuple[slice, slice, slice],
-    prominence: float,
+    settings: SegmentSettings,
 ) -> NDArray[np.int32]:
     """The instances of one component, in its box: 0 outside the mask, else 1, 2, ..."""
     geometry, heatmap, offsets = (
@@ -91,7 +91,7 @@ def _parts(
         prediction.centre_heatmap,
         prediction.offsets_mm,
     )
-    spacing = geometry.spacing_mm
+    spacing, prominence = geometry.spacing_mm, settings.peak_prominence
     if heatmap is None:
         depth = depth_mm(mask, spacing)
         peaks = prominent_peaks(depth, mask, least=max(spacing), share=prominence)
@@ -100,7 +100,7 @@ def _parts(
     else:
         seen = votes(mask, offsets[:, box[0], box[1], box[2]], geometry)
         centres = centre_landscape(mask, seen, heatmap[box], spacing)
-        peaks = prominent_peaks(centres, np.ones_like(mask), least=prominence)
+        peaks = prominent_peaks(centres, np.ones_like(mask), least=settings.vote_prominence)
         if len(peaks) > 1:
             return _without_gaps(split_by_votes(mask, seen, peaks, spacing))
     return split(mask, peaks, spacing) if len(peaks) > 1 else mask.astype(np.int32)

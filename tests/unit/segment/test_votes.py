@@ -143,7 +143,7 @@ def test_a_centre_of_another_lesion_in_the_box_does_not_count():
     heat[1, 1, 3], heat[9, 9, 3] = 0.9, 1.0
     seen = np.broadcast_to((1.0, 1.0, 3.0), (int(mask.sum()), 3))
     landscape = centre_landscape(mask, seen, heat, (2.0, 2.5, 3.0))
-    assert landscape[1, 1, 3] > 0.9
+    assert landscape[1, 1, 3] > 0.85
     assert landscape[9, 9, 3] == 0
 
 
