@@ -188,7 +188,8 @@ def _header(file: BinaryIO, head: bytes) -> tuple[FileDataset, Place | None]:
     position at every element, which of a file is a call of the system.
     """
     if DeflatedExplicitVRLittleEndian.encode() not in head[:1024]:
-        with suppress(*PARSING_FAULTS):
+        # A sequence that the first bytes cut raises an OSError of pydicom's own.
+        with suppress(OSError, *PARSING_FAULTS):
             copy = io.BytesIO(head)
             dataset = open_dataset(copy)
             place = find_pixels(copy, dataset)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
@@ -17,6 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from medseg.formats import dicom
 from medseg.ingest.inspect import inspect
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED
@@ -172,6 +174,38 @@ def test_several_volumes_in_one_object_are_refused(tmp_path, order, change):
 def test_one_object_for_every_time_point_is_no_single_volume(tmp_path):
     objects = [made(SeriesInstanceUID="1.2.3", FrameOfReferenceUID="1.2.4") for _ in range(2)]
     assert row(tmp_path, *objects).error == "InconsistentSeriesError"
+
+
+@pytest.mark.parametrize("is_implicit", [False, True])
+def test_sequences_of_any_length_may_cross_the_first_piece_of_a_header(
+    tmp_path, monkeypatch, is_implicit
+):
+    """What dcmtk and the scanners write: sequences that end at a delimiter, longer than the piece
+    that is read first; each part of one lies once at its end."""
+    one = made()
+    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        _end_at_delimiters(one[name])
+    one.file_meta = FileMetaDataset()
+    one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID
+    one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+    syntax = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
+    one.file_meta.TransferSyntaxUID = syntax
+    one.save_as(tmp_path / "object", enforce_file_format=True)
+    begin = (tmp_path / "object").read_bytes().index(b"\xe0\x7f\x10\0")
+    for piece in range(1024, begin, 11):
+        monkeypatch.setattr(dicom, "HEAD", piece)
+        found = dicom.read_file(tmp_path / "object")
+        assert found is not None
+        assert len(found.frames) == COUNT
+
+
+def _end_at_delimiters(element: DataElement) -> None:
+    element.is_undefined_length = True
+    for item in element.value:
+        item.is_undefined_length_sequence_item = True
+        for inner in item:
+            if inner.VR == "SQ":
+                _end_at_delimiters(inner)
 
 
 def cut(one: Dataset) -> None:
