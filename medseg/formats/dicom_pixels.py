@@ -128,14 +128,17 @@ def _fill(
 ) -> None:
     """Decode and rescale one slice into its place."""
     decoded = decode(stored, _encoding(one))
-    values = target if _is_exact(decoded.dtype, one, factor) else np.empty(target.shape, np.float64)
+    is_exact = _is_exact(decoded.dtype, one, factor)
+    values = target if is_exact else np.empty(target.shape, np.float64)
     with np.errstate(all="ignore"):
         values[...] = decoded
-        values *= one.frame.slope
+        if one.frame.slope != 1:
+            values *= one.frame.slope
         values += one.frame.intercept
+        if is_exact:
+            return
         values *= factor
-        if values is not target:
-            target[...] = values
+        target[...] = values
     if not np.isfinite(target).all():
         raise InvalidVoxelsError(
             "The series holds values that are not finite numbers, so its intensities cannot be "

@@ -11,16 +11,18 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
-from typing import cast
+from typing import TypeVar, cast
 
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
+
+T = TypeVar("T")
 
 LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "_openjpeg", "libjpeg", "rle")
 
@@ -84,40 +86,63 @@ def quiet() -> Iterator[None]:
 
 def value(dataset: Dataset, name: str | int) -> object | None:
     """The value of a keyword or tag as pydicom converts it; None where absent or empty."""
+    return _meant(dataset, name, _itself)
+
+
+def text(dataset: Dataset, name: str) -> str:
+    """A single value as text without padding; empty where absent."""
+    return _meant(dataset, name, _text) or ""
+
+
+def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """All values as upper-case text; empty where absent."""
+    return _meant(dataset, name, _texts) or ()
+
+
+def numbers(dataset: Dataset, name: str | int, count: int) -> tuple[float, ...] | None:
+    """So many finite numbers, or None where absent."""
+    found = _meant(dataset, name, _numbers)
+    if found is not None and len(found) != count:
+        raise MalformedValueError
+    return found
+
+
+def _meant(dataset: Dataset, name: str | int, meaning: Callable[[object], T]) -> T | None:
+    """What a value means; None where absent or empty."""
     tag = _tag(name)
     try:
         element = cast("DataElement | RawDataElement | None", dataset.get_item(tag))
         if element is None:
             return None
-        if isinstance(element, RawDataElement) and _is_plain(element):
-            found = _converted(
-                tag,
-                element.VR,
-                element.length,
-                element.value,
-                is_little=element.is_little_endian,
-            )
-        else:
-            found = dataset[tag].value
+        if (
+            isinstance(element, RawDataElement)
+            and element.VR in PLAIN
+            and len(element.value or ()) <= MOST_KEPT
+        ):
+            _, vr, length, content, _, _, is_little, *_ = element
+            return _kept(meaning, tag, vr, length, content, is_little=is_little)
+        found = dataset[tag].value
     except PARSING_FAULTS as error:
         raise MalformedValueError from error
-    return None if found is None or found in ("", b"") else found
+    return None if _is_empty(found) else meaning(found)
 
 
-def _is_plain(element: RawDataElement) -> bool:
-    """Whether its own bytes decide what the value is, and they are few."""
-    return element.VR in PLAIN and len(element.value or ()) <= MOST_KEPT
-
-
-@lru_cache(4096)
-def _converted(
-    tag: BaseTag, vr: str | None, length: int, content: bytes | None, *, is_little: bool
-) -> object:
-    """The value as pydicom converts it, once for all slices that share it."""
+@lru_cache(8192)
+def _kept(
+    meaning: Callable[[object], T],
+    tag: BaseTag,
+    vr: str | None,
+    length: int,
+    content: bytes | None,
+    *,
+    is_little: bool,
+) -> T | None:
+    """What a value means, worked out once for all slices that share its bytes."""
     raw = RawDataElement(
         tag, vr, length, content, 0, is_implicit_VR=False, is_little_endian=is_little
     )
-    return convert_raw_data_element(raw).value
+    found = convert_raw_data_element(raw).value
+    return None if _is_empty(found) else meaning(found)
 
 
 @cache
@@ -126,34 +151,35 @@ def _tag(name: str | int) -> BaseTag:
     return Tag(name)
 
 
-def text(dataset: Dataset, name: str) -> str:
-    """A single value as text without padding; empty where absent."""
-    found = value(dataset, name)
-    return "" if found is None else str(found).strip().strip("\0")
+def _is_empty(found: object) -> bool:
+    return found is None or found in ("", b"")
 
 
-def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
-    """All values as upper-case text; empty where absent."""
-    found = value(dataset, name)
-    if found is None:
-        return ()
-    many = [found] if isinstance(found, str) or not hasattr(found, "__iter__") else list(found)
-    return tuple(str(one).strip().upper() for one in many)
+def _itself(found: object) -> object:
+    return found
 
 
-def numbers(dataset: Dataset, name: str | int, count: int) -> tuple[float, ...] | None:
-    """So many finite numbers, or None where absent."""
-    found = value(dataset, name)
-    if found is None:
-        return None
-    many = list(found) if hasattr(found, "__iter__") and not isinstance(found, str) else [found]
+def _text(found: object) -> str:
+    return str(found).strip().strip("\0")
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    return tuple(str(one).strip().upper() for one in _many(found))
+
+
+def _numbers(found: object) -> tuple[float, ...]:
     try:
-        parsed = tuple(float(one if isinstance(one, float) else str(one)) for one in many)
+        parsed = tuple(float(str(one)) for one in _many(found))
     except (TypeError, ValueError, OverflowError) as error:
         raise MalformedValueError from error
-    if len(parsed) != count or not all(math.isfinite(one) for one in parsed):
+    if not all(math.isfinite(one) for one in parsed):
         raise MalformedValueError
     return parsed
+
+
+def _many(found: object) -> tuple[object, ...]:
+    """The values of an element, which is a list only where there are several."""
+    return tuple(found) if isinstance(found, Iterable) and not isinstance(found, str) else (found,)
 
 
 def number(dataset: Dataset, name: str | int) -> float | None:
