@@ -4,18 +4,24 @@ Both readers run in one process, in turn, on the same files, and the ratio of ea
 that other work on the machine weighs on both. medseg does everything from a folder to a volume:
 every header, the judgement, the voxels as float32, the digest of all bytes. SimpleITK is timed
 twice: with the search for the series in the folder, and from a list of files in the right order.
-Memory is that of a fresh process for each reader, above what it has after its imports.
+Memory is that of a fresh process for each reader, above what it has after its imports. All give the
+same float32, which is checked; SimpleITK is asked for that type. Files are in the page cache.
 
-Run: .venv/bin/python benchmarks/read_volumes.py [--slices 300] [--turns 7]
+For what is compressed a line says how long the codec alone takes on all cores, with nothing around
+it: no reader that uses that codec is faster. `docs/ingest.md` holds the figures.
+
+Run: .venv/bin/python benchmarks/read_volumes.py [--slices 300] [--turns 7] [--kinds raw nii]
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imagecodecs
@@ -23,8 +29,9 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 from scipy.ndimage import gaussian_filter, zoom
 
@@ -36,6 +43,7 @@ SIZE = 512
 NOISE_HU = 25.0
 AIR_HU = -1024
 SYNTAXES = {"raw": ExplicitVRLittleEndian, "j2k": JPEG2000Lossless, "jls": JPEGLSLossless}
+CODECS = {"j2k": imagecodecs.jpeg2k_decode, "jls": imagecodecs.jpegls_decode}
 VOLUME_BYTES = 4 * SIZE * SIZE
 """Of one slice, float32."""
 
@@ -187,11 +195,25 @@ def compare(source: Path, peer: str, turns: int, volume_bytes: int) -> None:
     )
 
 
+def bound(source: Path, codec: Callable[[bytes], object], turns: int) -> None:
+    """Print one line: seconds of the codec alone, a thread for each core, files already read."""
+    frames = [next(generate_frames(dcmread(path).PixelData)) for path in source.iterdir()]
+    taken = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for _ in pool.map(codec, frames):
+                continue
+        taken.append(time.perf_counter() - start)
+    print(f"{source.name:10} {'codec alone':22} {statistics.median(taken):17.2f}", flush=True)
+
+
 def main() -> None:
     """Print one line for each kind of file and peer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--kinds", nargs="+", default=[*SYNTAXES, "nii"])
     parser.add_argument("--memory", nargs=2, metavar=("READER", "SOURCE"))
     options = parser.parse_args()
     if options.memory:
@@ -204,10 +226,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, planes(options.slices))
-        for kind in SYNTAXES:
+        for kind in (kind for kind in SYNTAXES if kind in options.kinds):
             for peer in ("SimpleITK", "SimpleITK, files given"):
                 compare(folder / kind, peer, options.turns, volume_bytes)
-        compare(folder / "ct.nii.gz", "nibabel", options.turns, volume_bytes)
+            if kind in CODECS:
+                bound(folder / kind, CODECS[kind], options.turns)
+        if "nii" in options.kinds:
+            compare(folder / "ct.nii.gz", "nibabel", options.turns, volume_bytes)
 
 
 if __name__ == "__main__":
