@@ -97,7 +97,7 @@ def _in_stated_bits(values: NDArray[np.generic], encoding: Encoding) -> NDArray[
 def _check_codestream(frame: memoryview | bytes, encoding: Encoding) -> None:
     """Refuse a compressed image that was cut or that has another matrix than the header states."""
     if encoding.syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
-        if END_OF_IMAGE not in bytes(frame[-16:]):
+        if END_OF_IMAGE not in bytes(frame).rstrip(b"\0")[-16:]:  # some fill a fixed buffer
             raise ValueError("a compressed image without its end")
         matrix = _jpeg_frame(bytes(frame))[:2]
     elif encoding.syntax in JPEG2000TransferSyntaxes:

@@ -302,6 +302,17 @@ def test_a_codestream_in_fragments_is_put_together(tmp_path, fragments, has_tabl
     assert np.array_equal(data(tmp_path, made), stored)
 
 
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGLosslessSV1])
+def test_zeros_behind_the_end_of_a_codestream_are_no_part_of_it(tmp_path, syntax):
+    stored = values(12, signed=False)
+    encode = {
+        JPEGLSLossless: imagecodecs.jpegls_encode,
+        JPEGLosslessSV1: lambda plane: imagecodecs.ljpeg_encode(plane, bitspersample=12),
+    }[syntax]
+    images = [bytes(encode(plane)) + bytes(100) for plane in planes(stored)]
+    assert np.array_equal(data(tmp_path, compressed(datasets(stored, 12), syntax, images)), stored)
+
+
 @pytest.mark.parametrize("table", ["none", "basic", "extended"])
 def test_the_frames_of_an_enhanced_object_are_told_apart(tmp_path, table):
     stored = values(16, signed=True)
