@@ -70,6 +70,7 @@ def test_with_crop_norm_every_crop_is_normalised_by_itself_in_every_family(famil
 
 
 def test_crop_norm_is_torchs_instance_norm_in_the_fast_layout():
+    torch.manual_seed(5)
     crops = (torch.rand(3, 4, 5, 7, 6) * 9).to(memory_format=torch.channels_last_3d)
     mine, theirs = CropNorm(4), nn.InstanceNorm3d(4, affine=True)
     with torch.no_grad():
@@ -81,12 +82,14 @@ def test_crop_norm_is_torchs_instance_norm_in_the_fast_layout():
 
 
 def test_voxels_are_normalised_over_their_channels_and_keep_the_fast_layout():
+    torch.manual_seed(5)
     crops = torch.rand(2, 4, 8, 6, 4).to(memory_format=torch.channels_last_3d)
     normed = VoxelNorm(4)(crops)
     assert normed.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(normed.mean(dim=1), torch.zeros(2, 8, 6, 4), rtol=0, atol=1e-5)
-    expected = (crops - crops.mean(1, keepdim=True)) / crops.std(1, keepdim=True, correction=0)
-    torch.testing.assert_close(normed, expected, rtol=0.01, atol=1e-3)
+    variance = crops.var(1, keepdim=True, correction=0)
+    expected = (crops - crops.mean(1, keepdim=True)) / torch.sqrt(variance + 1e-5)
+    torch.testing.assert_close(normed, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_structures_then_heatmap_then_offsets_in_mm():
