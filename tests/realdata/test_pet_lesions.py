@@ -35,20 +35,23 @@ def val(shared_data):
     return read_cases(shared_data / "pet_lesions" / "val")
 
 
-def test_the_mean_dice_on_val_is_at_least_eighty_percent_and_what_the_card_says(bundle, val):
+def test_the_mean_dice_on_val_is_at_least_what_was_reached_and_what_the_card_says(bundle, val):
     model, settings = bundle
     scores = score_cases(model, val, settings)
-    assert scores["mean_dice"] >= 0.80
+    assert scores["mean_dice"] >= 0.82
     assert scores["lesions_found"] == len(val)
     stated = model.card.scores["pet_lesions/val"]["mean_dice"]
     assert scores["mean_dice"] == pytest.approx(stated, abs=0.002)
 
 
 def test_other_tiles_move_an_outline_little(bundle, val):
-    """Each tile is normalised by itself, so something moves; the card says so."""
+    """Each tile is normalised by itself, so something moves; the card says so.
+
+    These tiles are as large as the crops that were learnt from.
+    """
     model, settings = bundle
     case = val[1]
-    tile = model.card.input.model_copy(update={"tile": (40, 40, 48)})
+    tile = model.card.input.model_copy(update={"tile": (48, 48, 64)})
     small = replace(model, card=model.card.model_copy(update={"input": tile}), tile_overlap=0.5)
     one = foreground(model, case) >= settings.foreground_threshold
     other = foreground(small, case) >= settings.foreground_threshold

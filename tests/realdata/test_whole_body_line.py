@@ -95,6 +95,25 @@ def test_the_known_tumour_is_found_as_an_instance(shared_data: Path, run: Path) 
     assert (labels[tuple(indices[inside].T)] > 0).mean() > 0.5
 
 
+def test_little_of_the_normal_uptake_is_called_lesion(shared_data: Path, run: Path) -> None:
+    """The first bundle called 411 mL outside the tumour lesion on this body, in training for both.
+
+    What touches the tumour is most of what is left: its outline is larger than the expert's.
+    """
+    reference = nib.load(shared_data / "pet_lesions" / "train" / "STS_001_lesions.nii.gz")
+    tumour = np.argwhere(np.asarray(reference.dataobj) > 0)
+    mask = nib.load(run / "lesions.nii.gz")
+    labels = np.asarray(mask.dataobj)
+    world = nib.affines.apply_affine(reference.affine, tumour)
+    indices = np.rint(nib.affines.apply_affine(np.linalg.inv(mask.affine), world)).astype(int)
+    known = np.zeros(labels.shape, bool)
+    known[tuple(indices.T)] = True
+    voxel_ml = abs(np.linalg.det(mask.affine[:3, :3])) / 1000
+    apart = ~np.isin(labels, np.unique(labels[known])) & (labels > 0)
+    assert (apart.sum() * voxel_ml) < 60
+    assert ((labels > 0) & ~known).sum() * voxel_ml < 160
+
+
 def test_the_record_says_what_was_used_within_two_gibibytes(run: Path) -> None:
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record["peak_memory_mib"] < 2048
