@@ -75,6 +75,7 @@ def test_the_flow_writes_what_the_command_writes(flow_run: Path, command_run: Pa
             run_folder.TABLE_CSV,
             run_folder.TABLE_JSON,
             run_folder.TABLE_PARQUET,
+            run_folder.FHIR,
             run_folder.REPORT_HTML,
             *([run_folder.REPORT_PDF, run_folder.DICOM_REPORT] if pdf.missing() is None else []),
             run_folder.RUN_RECORD,

@@ -142,6 +142,7 @@ def test_every_error_has_the_exit_code_of_its_kind() -> None:
         errors.SettingsError: 4,
         errors.ModelError: 5,
         errors.ResourceError: 75,
+        errors.ExportMismatchError: 1,
     }
     for kind in every_error():
         expected = [code for base, code in codes.items() if issubclass(kind, base)]

@@ -246,6 +246,8 @@ def test_a_command_that_is_ended_while_a_file_is_read_leaves_nothing(tmp_path, f
         stderr=subprocess.PIPE,
         text=True,
         process_group=0,
+        # A shell's background job ignores Ctrl-C, and so does what a test started in one starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as parent:
         child = _until(lambda: _children(parent.pid))[0]
         os.killpg(parent.pid, sent) if sent == signal.SIGINT else parent.send_signal(sent)
