@@ -18,10 +18,16 @@ from medseg.errors import (
 from medseg.formats import dicom_send, dicomweb
 from medseg.formats.dicom_send import Delivery, Node, Parcel, Patience
 
+TITLE = re.compile(r"(?= *[!-?A-\[\]-~])[ -?A-\[\]-~]{1,16}")
+"""An AE title: up to 16 characters of ASCII, no backslash (PS3.5 table 6.2-1); here no @ either."""
+
 NODE = re.compile(
-    r"(?P<title>[^@\\]{1,16})@(?P<host>[^@:/\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})"
+    rf"(?P<title>{TITLE.pattern})@(?P<host>[^@:/\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{{1,5}})"
 )
-"""AET@HOST:PORT; an AE title has at most 16 characters (PS3.5 table 6.2-1)."""
+"""AET@HOST:PORT."""
+
+LOGIN = re.compile("(?<=://)[^/@]*@")
+"""A name and password in an address."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,21 @@ def send(run: Path, to: str, sender: Sender, log: Path | None = None) -> tuple[D
 
     Raises:
         RunFolderError: It is not a run folder, or holds no DICOM objects.
-        SettingsError: The destination is neither form.
+        SettingsError: The destination is neither form, what is asked of the connection contradicts
+            it, or the log cannot be written; nothing was sent.
         PacsUnreachableError: An object could not be delivered.
         PacsRefusalError: The PACS refused an object, or does not commit itself to keep one.
     """
     found = parcels(run)
+    _check_sender(sender)
+    if log is not None:
+        _check_log(log)
     if to.startswith(("http://", "https://")):
+        if to.startswith("http://") and (sender.tls is not None or sender.token is not None):
+            raise SettingsError(
+                "Certificates and a token need an encrypted connection, so nothing was sent.",
+                "Give an address that begins with https, or leave them out.",
+            )
         if sender.commitment is not None:
             raise SettingsError(
                 "STOW-RS knows no storage commitment, so nothing was sent.",
@@ -71,6 +86,11 @@ def send(run: Path, to: str, sender: Sender, log: Path | None = None) -> tuple[D
         done = dicomweb.stow(found, to, sender.patience, sender.tls, sender.token)
     else:
         node = parse_node(to)
+        if sender.token is not None:
+            raise SettingsError(
+                "C-STORE knows no token, so nothing was sent.",
+                "Leave --token-file out, or send to the address of a DICOMweb service.",
+            )
         done = dicom_send.store(found, node, sender.title, sender.patience, sender.tls)
         if sender.commitment is not None:
             done = dicom_send.commit(
@@ -107,8 +127,13 @@ def trusted(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.
         key: Its private key; None where it lies in the same file.
 
     Raises:
-        SettingsError: One of them cannot be read.
+        SettingsError: One of them cannot be read, or there is a key without its certificate.
     """
+    if key is not None and certificate is None:
+        raise SettingsError(
+            "A private key was given without its certificate, so nothing was sent.",
+            "Give --tls-certificate too.",
+        )
     if ca is None and certificate is None:
         return None
     try:
@@ -180,9 +205,42 @@ def parcels(run: Path) -> list[Parcel]:
     return [dicom_send.parcel(path) for path in files]
 
 
+def _check_sender(sender: Sender) -> None:
+    """Refuse what no connection can be made with.
+
+    Raises:
+        SettingsError: A title, a number of tries, a time or a port is none.
+    """
+    patience = sender.patience
+    listens = sender.commitment is None or 0 < sender.commitment[1] < 65536
+    if not (TITLE.fullmatch(sender.title) and patience.attempts > 0 and listens):
+        raise SettingsError(
+            "Our AE title, the number of attempts or the port for storage commitment is none, so "
+            "nothing was sent.",
+            "A title has 1 to 16 characters of ASCII; attempts are at least 1.",
+        )
+    if not 0 < patience.timeout_seconds < float("inf"):
+        raise SettingsError(
+            "The time to wait for an answer is none, so nothing was sent.",
+            "Give --timeout-seconds above 0.",
+        )
+
+
+def _check_log(log: Path) -> None:
+    try:
+        with run_folder.machine_faults(), log.open("a", encoding="utf-8"):
+            pass
+    except OSError:
+        raise SettingsError(
+            "The log cannot be written there, so nothing was sent.",
+            "Check that its folder exists and that you may write to it.",
+        ) from None
+
+
 def _append(log: Path, to: str, done: Sequence[Delivery]) -> None:
     time = datetime.now(UTC).isoformat(timespec="seconds")
-    lines = [json.dumps({"time": time, "to": to, **plain(one)}) + "\n" for one in done]
+    place = LOGIN.sub("", to)
+    lines = [json.dumps({"time": time, "to": place, **plain(one)}) + "\n" for one in done]
     with run_folder.machine_faults(), log.open("a", encoding="utf-8") as file:
         file.writelines(lines)
 
@@ -208,5 +266,6 @@ def _check(done: Sequence[Delivery], *, asked: bool) -> None:
         raise PacsUnreachableError(
             f"The PACS stored all {len(done)} objects and did not say in time that it keeps "
             f"{len(unsure)} of them.",
-            "Check that it knows our address for storage commitment, then send again.",
+            "Check that it knows our address for storage commitment and that the port is free "
+            "here, then send again.",
         )

@@ -189,9 +189,13 @@ def commit(
     answer = _Answer(transaction)
     entity = AE(calling)
     entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
-    server = entity.start_server(
-        listen, block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, answer.hear)]
-    )
+    try:
+        server = entity.start_server(
+            listen, block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, answer.hear)]
+        )
+    except OSError:
+        logger.warning("the port for storage commitment is taken, or is not of this machine")
+        return list(deliveries)
     assert server is not None  # noqa: S101  it does not block
     try:
         if _ask_to_commit(stored, node, (calling, patience, tls), answer):
@@ -251,14 +255,8 @@ def _ask_to_commit(
         request.ReferencedSOPSequence.append(item)
     entity = _entity(calling, patience)
     entity.add_requested_context(StorageCommitmentPushModel)
-    association = entity.associate(
-        node.host,
-        node.port,
-        ae_title=node.title,
-        tls_args=None if tls is None else (tls, node.host),
-        evt_handlers=[(evt.EVT_N_EVENT_REPORT, answer.hear)],
-    )
-    if not association.is_established:
+    association = _opened(entity, node, tls, [(evt.EVT_N_EVENT_REPORT, answer.hear)])
+    if association is None or not association.is_established:
         return False
     try:
         status, _ = association.send_n_action(
@@ -286,27 +284,39 @@ def _associated(
     calling: str,
     patience: Patience,
     tls: ssl.SSLContext | None,
-) -> Iterator[Association]:
+) -> Iterator[Association | None]:
     entity = _entity(calling, patience)
     for kind, syntax in sorted({(one.sop_class, one.syntax) for one in parcels}):
         entity.add_requested_context(kind, syntax)
-    association = entity.associate(
-        node.host,
-        node.port,
-        ae_title=node.title,
-        tls_args=None if tls is None else (tls, node.host),
-    )
+    association = _opened(entity, node, tls, [])
     try:
         yield association
     finally:
-        if association.is_established:
+        if association is not None and association.is_established:
             association.release()
 
 
-def _sent(before: Delivery, association: Association) -> Delivery:
+def _opened(
+    entity: AE, node: Node, tls: ssl.SSLContext | None, handlers: list[evt.EventHandlerType]
+) -> Association | None:
+    """An association, established or not; None where the host's name is not known."""
+    try:
+        return entity.associate(
+            node.host,
+            node.port,
+            ae_title=node.title,
+            tls_args=None if tls is None else (tls, node.host),
+            evt_handlers=handlers,
+        )
+    except OSError:
+        logger.info("the host of the PACS is not known")
+        return None
+
+
+def _sent(before: Delivery, association: Association | None) -> Delivery:
     """Try one parcel once."""
     tried = replace(before, attempts=before.attempts + 1)
-    if not association.is_established:
+    if association is None or not association.is_established:
         return tried
     try:
         status = association.send_c_store(before.parcel.path).get("Status")

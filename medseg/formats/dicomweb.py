@@ -45,16 +45,24 @@ def stow(
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     verify = tls if tls is not None else True
+    address = httpx.URL(f"{service.rstrip('/')}/studies")
+    # Apart from the address, which httpx logs.
+    login = (address.username, address.password) if address.userinfo else None
     # `trust_env=False`: a proxy of the environment would see the patient's images.
     with httpx.Client(
-        headers=headers, timeout=patience.timeout_seconds, verify=verify, trust_env=False
+        headers=headers,
+        auth=login,
+        timeout=patience.timeout_seconds,
+        verify=verify,
+        trust_env=False,
     ) as client:
-        return [
-            _delivered(one, f"{service.rstrip('/')}/studies", client, patience) for one in parcels
-        ]
+        bare = address.copy_with(userinfo=b"")
+        return [_delivered(one, bare, client, patience) for one in parcels]
 
 
-def _delivered(one: Parcel, address: str, client: httpx.Client, patience: Patience) -> Delivery:
+def _delivered(
+    one: Parcel, address: httpx.URL, client: httpx.Client, patience: Patience
+) -> Delivery:
     result = Delivery(one, "unreachable", 0)
     for attempt in range(patience.attempts):
         if attempt:
@@ -62,7 +70,7 @@ def _delivered(one: Parcel, address: str, client: httpx.Client, patience: Patien
         result = replace(result, attempts=attempt + 1)
         try:
             answer = _posted(one, address, client)
-        except httpx.TransportError:
+        except httpx.RequestError:
             continue
         result = replace(result, status=answer.status_code)
         if answer.status_code not in PASSING:
@@ -71,7 +79,7 @@ def _delivered(one: Parcel, address: str, client: httpx.Client, patience: Patien
     return result
 
 
-def _posted(one: Parcel, address: str, client: httpx.Client) -> httpx.Response:
+def _posted(one: Parcel, address: httpx.URL, client: httpx.Client) -> httpx.Response:
     """One request with one part, read from the file as it is sent."""
     size = one.path.stat().st_size
     # A boundary must not occur in what it bounds; the digest of its name cannot be in the file by

@@ -1,11 +1,16 @@
 """Results through a real PACS: Orthanc takes them by C-STORE and STOW-RS, and gives them back."""
 
+import base64
 import gc
 import json
+import logging
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -223,11 +228,78 @@ def test_nobody_at_home_is_an_error_that_is_retried(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "to",
-    ["127.0.0.1:104", "PACS@host", "PACS@host:0", "PACS@host:99999", "a" * 17 + "@h:1", "@h:1"],
-)
+    ["127.0.0.1:104", "PACS@host", "PACS@host:0", "PACS@host:99999", "a" * 17 + "@h:1", "@h:1",
+     "P\tACS@h:1", "PÄCS@h:1", " @h:1"],
+)  # fmt: skip
 def test_a_destination_that_is_none_sends_nothing(run: Path, to: str) -> None:
     with pytest.raises(SettingsError, match="nothing was sent"):
         sending.send(run, to, Sender())
+
+
+def test_what_no_connection_can_be_made_with_sends_nothing(run: Path, tmp_path: Path) -> None:
+    node, web = "PACS@127.0.0.1:1", "http://127.0.0.1:1/dicom-web"
+    tls, token = ssl.create_default_context(), "abc"
+    for to, sender in (
+        (node, Sender(title="A" * 17)),
+        (node, Sender(title="")),
+        (node, Sender(patience=Patience(attempts=0))),
+        (node, Sender(patience=Patience(timeout_seconds=0))),
+        (node, Sender(commitment=("127.0.0.1", 70000))),
+        (node, Sender(token=token)),
+        (web, Sender(token=token)),
+        (web, Sender(tls=tls)),
+    ):
+        with pytest.raises(SettingsError, match="nothing was sent"):
+            sending.send(run, to, sender)
+    with pytest.raises(SettingsError, match="log cannot be written"):
+        sending.send(run, node, Sender(), tmp_path / "none" / "log")
+    with pytest.raises(SettingsError, match="without its certificate"):
+        sending.trusted(None, None, tmp_path / "key.pem")
+
+
+def test_a_host_that_nobody_knows_is_an_error_that_is_retried(run: Path) -> None:
+    with pytest.raises(PacsUnreachableError, match="5 of 5"):
+        sending.send(run, "PACS@no.such.host.invalid:104", Sender(patience=QUICK))
+
+
+def test_a_taken_port_for_commitment_is_told_and_the_objects_are_there(
+    run: Path, archive: orthanc.Orthanc
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        sender = Sender(patience=QUICK, commitment=taken.getsockname())
+        with pytest.raises(PacsUnreachableError, match="stored all 5"):
+            sending.send(run, archive.node, sender)
+    assert len(archive.get("instances").json()) == 5
+
+
+def test_a_login_in_an_address_is_used_and_stands_in_no_log(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(self.headers["Authorization"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        to = f"http://reader:sesame@127.0.0.1:{server.server_port}/dicom-web"
+        with caplog.at_level(logging.DEBUG), pytest.raises(PacsRefusalError):
+            sending.send(run, to, Sender(patience=QUICK), tmp_path / "log")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert set(heard) == {"Basic " + base64.b64encode(b"reader:sesame").decode()}
+    assert "/dicom-web" in caplog.text
+    assert "sesame" not in caplog.text + (tmp_path / "log").read_text(encoding="utf-8")
 
 
 def test_what_is_no_run_folder_sends_nothing(tmp_path: Path) -> None:
