@@ -180,7 +180,15 @@ def run_folder_with_all(folder: Path, datasets: Sequence[Dataset]) -> Exported:
     subject = fhir.Subject("0" * 64, "P-1", "cc26-peaks", "medseg 0")
     fhir.write_fhir(folder / run_folder.FHIR, one.rows, subject, one.run.structures)
     data = json.dumps({"lesions": [asdict(row) for row in one.lesion_rows]})
-    page = f'<html><script type="application/json" id="data">{data}</script></html>'
+    shown = "".join(
+        f'<tr id="row-{row.instance}"><td>{row.volume_mm3 / 1000:.3f}</td>'
+        f"<td>{row.longest_axial_diameter_mm:.1f} × {row.short_axis_mm:.1f}</td></tr>"
+        for row in one.lesion_rows
+    )
+    page = (
+        f"<html><table>{shown}</table>"
+        f'<script type="application/json" id="data">{data}</script></html>'
+    )
     (folder / run_folder.REPORT_HTML).write_text(page, encoding="utf-8")
     (folder / run_folder.REPORT_PDF).write_bytes(PDF)
     return one

@@ -61,6 +61,7 @@ class About:
         references: The slices and objects that it points to anywhere.
         listed: Those that it lists as a whole, so that a PACS can find them.
         series_references: The series that it names as sources.
+        study_references: The studies that it names within its lists.
     """
 
     sop_class: str
@@ -71,13 +72,16 @@ class About:
     references: frozenset[Reference]
     listed: frozenset[Reference]
     series_references: frozenset[str]
+    study_references: frozenset[str]
 
 
 @dataclass(frozen=True)
 class ReadSegment:
-    """A segment: its number, name, codes, and side of its type and of its region."""
+    """A segment: its number, names, codes, and side of its type and of its region."""
 
     number: int
+    label: str
+    tracking_id: str
     tracking_uid: str
     category: str
     kind: str
@@ -121,6 +125,7 @@ class ReadNumber:
     """A number of a report: codes of quantity, unit and derivation, and the line it was drawn on.
 
     Attributes:
+        unit: In UCUM; empty where it is of another scheme.
         points: (N, 2) column and row on `image`, or (N, 3) LPS mm where that is None.
     """
 
@@ -136,6 +141,7 @@ class ReadNumber:
 class ReadGroup:
     """A measurement group; `segment` is None where it points to none."""
 
+    tracking_id: str
     tracking_uid: str
     segment: tuple[str, int] | None
     finding: str
@@ -286,7 +292,10 @@ def _parsed(path: Path) -> Iterator[Dataset]:
     """
     try:
         with quiet():
-            yield dcmread(path)
+            dataset = dcmread(path)
+            if dataset.SOPInstanceUID != dataset.file_meta.MediaStorageSOPInstanceUID:
+                raise ValueError
+            yield dataset
     except (OSError, *PARSING_FAULTS) as error:
         raise UnreadableObjectError from error
 
@@ -294,6 +303,7 @@ def _parsed(path: Path) -> Iterator[Dataset]:
 def _about(dataset: Dataset) -> About:
     nested = [dataset, *_nested(dataset)]
     series = {text(item, "SeriesInstanceUID") for item in nested[1:] if "SeriesInstanceUID" in item}
+    studies = {text(item, "StudyInstanceUID") for item in nested[1:] if "StudyInstanceUID" in item}
     frames = {
         text(item, name)
         for item in nested
@@ -312,6 +322,7 @@ def _about(dataset: Dataset) -> About:
         frozenset(_reference(item) for item in nested if "ReferencedSOPInstanceUID" in item),
         frozenset(_reference(item) for item in lists if "ReferencedSOPInstanceUID" in item),
         frozenset(series),
+        frozenset(studies),
     )
 
 
@@ -346,6 +357,8 @@ def _segment(item: Dataset) -> ReadSegment:
     region_side = _code(region_item, "AnatomicRegionModifierSequence")[0]
     return ReadSegment(
         int(item.SegmentNumber),
+        text(item, "SegmentLabel"),
+        text(item, "TrackingID"),
         text(item, "TrackingUID"),
         _code(item, "SegmentedPropertyCategoryCodeSequence")[0],
         kind,
@@ -410,6 +423,7 @@ def _group(item: Dataset) -> ReadGroup:
     sides = [child for child in _tree(site) if _name(child) == "272741003"]
     reference = None if segment is None else segment.ReferencedSOPSequence[0]
     return ReadGroup(
+        text(by_name["112039"], "TextValue"),
         text(by_name["112040"], "UID"),
         None
         if reference is None
@@ -423,6 +437,11 @@ def _group(item: Dataset) -> ReadGroup:
 
 def _number(item: Dataset) -> ReadNumber:
     measured = item.MeasuredValueSequence[0]
+    value = float(measured.NumericValue)
+    # Readers may take the other form, which has digits more.
+    if not np.isclose(measured.get("FloatingPointValue", value), value, rtol=1e-9, atol=0):
+        raise ValueError
+    unit, unit_item = _code(measured, "MeasurementUnitsCodeSequence")
     below = list(_tree(item))
     derivations = [child for child in below if _name(child) == "121401"]
     lines = [child for child in below if child.ValueType in ("SCOORD", "SCOORD3D")]
@@ -433,8 +452,8 @@ def _number(item: Dataset) -> ReadNumber:
         points = np.array(lines[0].GraphicData, np.float64).reshape(-1, size)
     return ReadNumber(
         _name(item),
-        float(measured.NumericValue),
-        _code(measured, "MeasurementUnitsCodeSequence")[0],
+        value,
+        unit if text(unit_item, "CodingSchemeDesignator") == "UCUM" else "",
         _code(derivations[0], "ConceptCodeSequence")[0] if derivations else "",
         _reference(images[0].ReferencedSOPSequence[0]) if images else None,
         points,

@@ -58,12 +58,12 @@ def check_parquet(path: Path, rows: Sequence[Measurement]) -> None:
 
 
 def check_page(path: Path, rows: Sequence[Measurement]) -> None:
-    """Hold the numbers embedded in the report against the rows of the lesions.
+    """Hold the numbers of the report, embedded and in its tables, against the rows of the lesions.
 
     Raises:
         MismatchError: A lesion or a number differs.
     """
-    page = _DataElement()
+    page = _Page()
     page.feed(path.read_text(encoding="utf-8"))
     expect(page.data, "it holds no numbers")
     found = json.loads(page.data)["lesions"]
@@ -72,6 +72,13 @@ def check_page(path: Path, rows: Sequence[Measurement]) -> None:
     for shown, row in zip(found, wanted, strict=True):
         known = {name: shown.get(name) for name in row}
         expect(known == row, f"a number of lesion {row['instance']} differs")
+    lesions = {row.instance: row for row in rows if row.kind == "lesion"}
+    expect(page.rows.keys() == lesions.keys(), "its tables show other lesions")
+    for number, row in lesions.items():
+        cells, ml = page.rows[number], row.volume_mm3 / 1000
+        axes = f"{row.longest_axial_diameter_mm:.1f} × {row.short_axis_mm:.1f}"
+        said = axes in cells and not cells.isdisjoint((f"{ml:.2f}", f"{ml:.3f}"))
+        expect(said, f"the table shows another size of lesion {number}")
 
 
 def check_fhir(path: Path, rows: Sequence[Measurement]) -> None:
@@ -99,27 +106,42 @@ def check_fhir(path: Path, rows: Sequence[Measurement]) -> None:
         expect(numbers == sizes, f"a number or a unit of lesion {row.instance} differs")
 
 
-class _DataElement(HTMLParser):
-    """Collects the text of the element `#data`."""
+class _Page(HTMLParser):
+    """Collects the text of the element `#data`, and the cells of each lesion's row."""
 
     def __init__(self) -> None:
         super().__init__()
         self.data = ""
+        self.rows: dict[int, set[str]] = {}
         self._is_inside = False
+        self._cells: set[str] | None = None
+        self._cell: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Enter the element."""
-        self._is_inside = tag == "script" and ("id", "data") in attrs
+        """Enter an element."""
+        identifier = dict(attrs).get("id") or ""
+        self._is_inside = tag == "script" and identifier == "data"
+        if tag == "tr":
+            number = identifier.removeprefix("row-")
+            self._cells = self.rows.setdefault(int(number), set()) if number.isdecimal() else None
+        if tag == "td":
+            self._cell = ""
 
     def handle_data(self, data: str) -> None:
         """Keep what stands in it."""
         if self._is_inside:
             self.data += data
+        if self._cell is not None:
+            self._cell += data
 
     def handle_endtag(self, tag: str) -> None:
         """Leave it."""
         if tag == "script":
             self._is_inside = False
+        if tag == "td" and self._cell is not None:
+            if self._cells is not None:
+                self._cells.add(self._cell.strip())
+            self._cell = None
 
 
 def _same(cell: str, value: object) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from medseg.core.geometry import Geometry
 from medseg.core.instances import InstanceMap
 from medseg.core.measurements import Measurement
-from medseg.formats.dicom_objects import ObjectRun
+from medseg.formats.dicom_objects import ObjectRun, ascii_only
 from medseg.formats.dicom_read_back import (
     About,
     ReadFrame,
@@ -77,6 +77,10 @@ def check_about(about: About, run: ObjectRun, others: Set[Reference] = frozenset
     stated = patient_and_study(run.source.header)
     expect(about.patient == stated, "it names another patient or study")
     expect(about.series != run.source.value("SeriesInstanceUID"), "it lies in its source's series")
+    expect(
+        about.study_references <= {run.source.value("StudyInstanceUID")},
+        "it points to another study",
+    )
     frame = run.source.value("FrameOfReferenceUID")
     expect(about.frames_of_reference <= {frame}, "it lies in another frame of reference")
     whole = {Reference(one.sop_class, one.uid) for one in slices_of(run)}
@@ -132,6 +136,8 @@ def check_report(
     """
     target = Reference(segmentation.about.sop_class, segmentation.about.uid)
     check_about(read.about, run, {target})
+    series = {run.source.value("SeriesInstanceUID"), segmentation.about.series}
+    expect(read.about.series_references == series, "it names other series as its sources")
     expect(read.template == "1500", "it follows another template")
     expect(read.verification == "UNVERIFIED", "it claims to be verified")
     groups = [group for group in read.groups if group.segment is not None]
@@ -149,6 +155,7 @@ def check_report(
         )
         expect(row.tracking_uid in drawn, f"the axes of {name} are not drawn")
         for one in (group, drawn[row.tracking_uid]):
+            expect(one.tracking_id == _tracking_id(row), f"{name} has another tracking ID")
             _check_finding(one, row, run)
         _check_numbers(group, row)
         _check_lines(drawn[row.tracking_uid], row, geometry, run)
@@ -185,6 +192,10 @@ def _check_segment(segment: ReadSegment, row: Measurement, run: ObjectRun) -> No
     structure = run.structure(row.structure)
     kind = (structure.code.value, structure.laterality)
     expect(segment.tracking_uid == row.tracking_uid, f"{name} has another tracking UID")
+    expect(segment.tracking_id == _tracking_id(row), f"{name} has another tracking ID")
+    number = f" {row.instance}" if row.kind == "lesion" else ""
+    label = ascii_only(structure.title + number, 64)
+    expect(segment.label == label, f"{name} has another label")
     category = "49755003" if row.kind == "lesion" else "123037004"
     expect(segment.category == category, f"{name} is of another category")
     expect((segment.kind, segment.kind_side) == kind, f"{name} has another code or side")
@@ -194,6 +205,11 @@ def _check_segment(segment: ReadSegment, row: Measurement, run: ObjectRun) -> No
     else:
         place = kind
     expect((segment.region, segment.region_side) == place, f"{name} lies in another region or side")
+
+
+def _tracking_id(row: Measurement) -> str:
+    """The name that a reader knows a lesion by, in every object."""
+    return ascii_only(f"{row.structure}-{row.instance}", 64)
 
 
 def _slice_of(frame: ReadFrame, slices: Mapping[Reference, int], run: ObjectRun) -> int:

@@ -160,6 +160,18 @@ def lost_laterality_of_a_region(run: Path) -> None:
         del seg.SegmentSequence[0].AnatomicRegionSequence[0].AnatomicRegionModifierSequence
 
 
+def exchanged_labels(run: Path) -> None:
+    with edited(run / SEG) as seg:
+        one, other = seg.SegmentSequence[:2]
+        one.SegmentLabel, other.SegmentLabel = other.SegmentLabel, one.SegmentLabel
+
+
+def exchanged_tracking_ids(run: Path) -> None:
+    with edited(run / ORGANS) as seg:
+        one, other = seg.SegmentSequence[:2]
+        one.TrackingID, other.TrackingID = other.TrackingID, one.TrackingID
+
+
 def exchanged_sides(run: Path) -> None:
     with edited(run / ORGANS) as seg:
         one, other = (
@@ -282,6 +294,38 @@ def other_hounsfield_unit(run: Path) -> None:
         item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = "g/ml{SUVbw}"
 
 
+def other_tracking_id_in_the_report(run: Path) -> None:
+    with edited(run / SR) as sr:
+        named(sr.ContentSequence, "112039")[1].TextValue = "lesion-9"
+
+
+def unit_of_no_scheme(run: Path) -> None:
+    with edited(run / SR) as sr:
+        measured = numbers(sr, "118565006")[0].MeasuredValueSequence[0]
+        measured.MeasurementUnitsCodeSequence[0].CodingSchemeDesignator = "99LOCAL"
+
+
+def two_values_of_one_number(run: Path) -> None:
+    with edited(run / SR) as sr:
+        numbers(sr, "118565006")[0].MeasuredValueSequence[0].FloatingPointValue = 12.5
+
+
+def evidence_of_another_study(run: Path) -> None:
+    with edited(run / SR) as sr:
+        sr.CurrentRequestedProcedureEvidenceSequence[0].StudyInstanceUID = "2.25.95"
+
+
+def evidence_of_another_series(run: Path) -> None:
+    with edited(run / SR) as sr:
+        evidence = sr.CurrentRequestedProcedureEvidenceSequence[0]
+        evidence.ReferencedSeriesSequence[0].SeriesInstanceUID = "2.25.94"
+
+
+def another_object_than_its_file_says(run: Path) -> None:
+    with edited(run / SR) as sr:
+        sr.SOPInstanceUID = "2.25.93"
+
+
 # Structure set
 
 
@@ -392,6 +436,16 @@ def page_of_another_volume(run: Path) -> None:
     path.write_text(path.read_text().replace('"voxel_count": ', '"voxel_count": 1'))
 
 
+def page_that_shows_another_volume(run: Path) -> None:
+    path = run / run_folder.REPORT_HTML
+    path.write_text(path.read_text().replace("<td>", "<td>1", 1))
+
+
+def page_that_shows_no_row(run: Path) -> None:
+    path = run / run_folder.REPORT_HTML
+    path.write_text(path.read_text().replace('id="row-7"', "", 1))
+
+
 def map_flipped(run: Path) -> None:
     path = run / run_folder.LESIONS
     image = nib.load(path)
@@ -451,15 +505,19 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], ...]] = {
         frames_without_a_slice, slice_that_does_not_exist, other_series, duplicated_tracking_uid,
         swapped_tracking_uids, shifted_by_one_pixel, transposed_orientation, swapped_pixel_spacing,
         slices_twice_as_far_apart, lost_segment, lost_laterality_of_a_region, other_patient,
+        exchanged_labels,
     ),
     ORGANS: (
         exchanged_sides, lost_laterality_of_an_organ, other_organ, frames_of_another_segment,
+        exchanged_tracking_ids,
     ),
     SR: (
         wrong_unit, length_in_cm, wrong_volume, swapped_axes, swapped_coordinates,
         drawn_on_the_next_slice, other_segment, other_segmentation,
         other_tracking_uid_in_the_report, lost_laterality_of_a_finding, verified_by_no_one,
         lost_group, other_hounsfield_unit, segmentation_not_in_evidence, file_cut_short,
+        other_tracking_id_in_the_report, unit_of_no_scheme, two_values_of_one_number,
+        evidence_of_another_study, evidence_of_another_series, another_object_than_its_file_says,
     ),
     RT: (
         contours_of_the_next_slice, contours_moved_with_their_slices, filled_hole,
@@ -475,7 +533,9 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], ...]] = {
     ),
     run_folder.TABLE_PARQUET: (parquet_in_ml,),
     run_folder.TABLE_JSON: (table_of_another_instance,),
-    run_folder.REPORT_HTML: (page_of_another_volume,),
+    run_folder.REPORT_HTML: (
+        page_of_another_volume, page_that_shows_another_volume, page_that_shows_no_row,
+    ),
     run_folder.FHIR: (
         bundle_in_millilitres, bundle_with_axes_exchanged, bundle_without_a_result,
     ),
