@@ -102,7 +102,7 @@ def read_fhir(path: Path) -> dict[str, dict[str, tuple[float, str]]]:
         entries = json.loads(path.read_bytes())["entry"]
         listed = [one["reference"] for one in entries[0]["resource"].get("result", [])]
         held = {one["fullUrl"]: _numbers(one["resource"]) for one in entries[1:]}
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         listed, held = [], {"": ("", {})}
     if listed != list(held):
         raise UnreadableFileError(
@@ -112,14 +112,34 @@ def read_fhir(path: Path) -> dict[str, dict[str, tuple[float, str]]]:
     return dict(held.values())
 
 
+def read_sites(path: Path) -> dict[str, list[str]]:
+    """Read back where each lesion lies: tracking UID to the codes of its organ and its side.
+
+    Args:
+        path: A Bundle that `read_fhir` can read.
+    """
+    observations = [one["resource"] for one in json.loads(path.read_bytes())["entry"][1:]]
+    return {
+        _tracking_uid(one): [code["code"] for code in one.get("bodySite", {}).get("coding", [])]
+        for one in observations
+    }
+
+
+def _tracking_uid(observation: Mapping[str, Any]) -> str:
+    uid: str = observation["identifier"][0]["value"]
+    return uid.removeprefix("urn:oid:")
+
+
 def _numbers(observation: Mapping[str, Any]) -> tuple[str, dict[str, tuple[float, str]]]:
-    """Tracking UID of an Observation, and its numbers by code."""
+    """Tracking UID of an Observation, and its numbers by code; a unit of no UCUM is empty."""
     quantities = {
         part["code"]["coding"][0]["code"]: part["valueQuantity"]
         for part in observation["component"]
     }
-    uid: str = observation["identifier"][0]["value"].removeprefix("urn:oid:")
-    return uid, {code: (one["value"], one["code"]) for code, one in quantities.items()}
+    return _tracking_uid(observation), {
+        code: (one["value"], one["code"] if one["system"] == UCUM else "")
+        for code, one in quantities.items()
+    }
 
 
 def _report(

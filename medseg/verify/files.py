@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.config import load_structures
 from medseg.core.instances import InstanceMap
 from medseg.core.measurements import COLUMNS, Measurement
 from medseg.formats import fhir, nifti, tables
@@ -17,6 +18,9 @@ from medseg.verify.truth import expect
 
 UNITS = {"volume_mm3": "mm3", "longest_axial_diameter_mm": "mm", "surface_area_mm2": "mm2"}
 """Columns whose unit Parquet must name."""
+
+SIDES = {"left": "7771000", "right": "24028007"}
+"""Codes in SNOMED CT."""
 
 
 def check_labels(path: Path, labelled: InstanceMap) -> None:
@@ -82,7 +86,7 @@ def check_page(path: Path, rows: Sequence[Measurement]) -> None:
 
 
 def check_fhir(path: Path, rows: Sequence[Measurement]) -> None:
-    """Hold the numbers of a FHIR Bundle against the rows of the lesions, with their units.
+    """Hold a FHIR Bundle against the rows of the lesions: numbers, units, organ and side.
 
     Raises:
         MismatchError: A lesion, a number or a unit differs.
@@ -90,6 +94,7 @@ def check_fhir(path: Path, rows: Sequence[Measurement]) -> None:
     found = fhir.read_fhir(path)
     wanted = {row.tracking_uid: row for row in rows if row.kind == "lesion"}
     expect(found.keys() == wanted.keys(), "it holds other lesions")
+    structures, sites = load_structures(), fhir.read_sites(path)
     for uid, numbers in found.items():
         row = wanted[uid]
         sizes = {
@@ -104,6 +109,10 @@ def check_fhir(path: Path, rows: Sequence[Measurement]) -> None:
                 "56851009": (row.intensity_max, unit),
             }
         expect(numbers == sizes, f"a number or a unit of lesion {row.instance} differs")
+        site = [] if row.organ is None else [structures[row.organ].code.value]
+        if row.organ is not None and structures[row.organ].laterality != "none":
+            site.append(SIDES[structures[row.organ].laterality])
+        expect(sites[uid] == site, f"lesion {row.instance} lies in another region or side")
 
 
 class _Page(HTMLParser):

@@ -12,6 +12,9 @@ from medseg.formats.dicom_objects import ObjectRun
 from medseg.verify import contours, files, objects
 from medseg.verify.truth import MismatchError, Truth, check_rows, expect
 
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What an export that is built otherwise than expected raises where it is parsed."""
+
 Check = tuple[str, Callable[[], None]]
 """Name of an export, and what reads and compares it."""
 
@@ -32,7 +35,7 @@ def verify(work: Path, truth: Truth, run: ObjectRun | None) -> None:
             check()
         except MismatchError as mismatch:
             raise _error(name, str(mismatch)) from None
-        except (OSError, ValueError, KeyError, MedsegError, read_back.UnreadableObjectError):
+        except (*UNREADABLE, MedsegError, read_back.UnreadableObjectError):
             raise _error(name, "it is missing or cannot be read") from None
 
 

@@ -474,6 +474,26 @@ def bundle_without_a_result(run: Path) -> None:
     (run / run_folder.FHIR).write_text(json.dumps(bundle), encoding="utf-8")
 
 
+def bundle_that_lost_a_side(run: Path) -> None:
+    bundle = json.loads((run / run_folder.FHIR).read_bytes())
+    sites = [one["resource"].get("bodySite", {"coding": []}) for one in bundle["entry"]]
+    next(site["coding"] for site in sites if len(site["coding"]) == 2).pop()
+    (run / run_folder.FHIR).write_text(json.dumps(bundle), encoding="utf-8")
+
+
+def bundle_of_another_unit_system(run: Path) -> None:
+    edited_text(run / run_folder.FHIR, "http://unitsofmeasure.org", "http://example.org")
+
+
+def bundle_built_otherwise(run: Path) -> None:
+    (run / run_folder.FHIR).write_text('{"entry": [{"resource": []}]}', encoding="utf-8")
+
+
+def page_built_otherwise(run: Path) -> None:
+    page = '<script type="application/json" id="data">[]</script>'
+    (run / run_folder.REPORT_HTML).write_text(page, encoding="utf-8")
+
+
 def map_moved(run: Path) -> None:
     path = run / run_folder.ORGANS
     image = nib.load(path)
@@ -535,9 +555,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], ...]] = {
     run_folder.TABLE_JSON: (table_of_another_instance,),
     run_folder.REPORT_HTML: (
         page_of_another_volume, page_that_shows_another_volume, page_that_shows_no_row,
+        page_built_otherwise,
     ),
     run_folder.FHIR: (
         bundle_in_millilitres, bundle_with_axes_exchanged, bundle_without_a_result,
+        bundle_that_lost_a_side, bundle_of_another_unit_system, bundle_built_otherwise,
     ),
     run_folder.LESIONS: (map_flipped, map_of_labels_exchanged),
     run_folder.ORGANS: (map_moved,),
