@@ -42,6 +42,11 @@ INTENSITIES = {
 }
 """Units of intensity that UCUM knows; one without a unit is left out."""
 
+NO_PROOF = (
+    " That none was counted is no proof that there is none: a model may look for organs alone."
+)
+"""An archive that reads of 0 lesions must not take it for a finding."""
+
 MEAN = ("intensity_mean", Code("373098007", "SCT", "Mean"))
 MAXIMUM = ("intensity_max", Code("56851009", "SCT", "Maximum"))
 
@@ -170,7 +175,7 @@ def _report(
         "conclusion": (
             f"{count} {'lesion' if count == 1 else 'lesions'} by the rule "
             f"{subject.counting_rule}, measured by {subject.software} and not verified. "
-            f"{NOT_FOR_DIAGNOSTIC_USE}."
+            f"{NOT_FOR_DIAGNOSTIC_USE}.{'' if count else NO_PROOF}"
         ),
     }
 

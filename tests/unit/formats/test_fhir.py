@@ -31,7 +31,7 @@ def test_the_bundle_is_fhir_r4_and_its_report_lists_every_lesion(tmp_path: Path)
     assert [one.reference for one in report.result] == [e.fullUrl for e in bundle.entry[1:]]
     assert report.subject.identifier.value == "P-7"
     assert "3 lesions by the rule cc26-peaks" in report.conclusion
-    assert "Not for diagnostic use" in report.conclusion
+    assert report.conclusion.endswith("Not for diagnostic use.")
     volume = observations[0].component[0].valueQuantity
     assert (float(volume.value), volume.code) == (ROW.volume_mm3, "mm3")
     assert observations[0].identifier[0].value == "urn:oid:2.25.12345"
@@ -44,6 +44,7 @@ def test_no_lesions_make_a_report_that_says_so(tmp_path: Path) -> None:
     path = written(tmp_path / "f.json", [ORGAN], replace(SUBJECT, patient_key=None))
     (report,) = [one.resource for one in Bundle.model_validate_json(path.read_bytes()).entry]
     assert report.conclusion.startswith("0 lesions")
+    assert "no proof that there is none" in report.conclusion
     assert report.subject is None
     assert fhir.read_fhir(path) == {}
 
