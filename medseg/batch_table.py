@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg import run_folder
-from medseg.core.measurements import COLUMNS, Measurement
+from medseg.core.measurements import COLUMNS, MM3_PER_ML, Measurement
 from medseg.errors import RunFolderError
 from medseg.formats import batch_tables, tables
 from medseg.formats.batch_tables import Cell
@@ -35,8 +35,6 @@ STUDY_COLUMNS = {
     "seconds": float,
     "peak_memory_mib": float,
 }
-
-MM3_PER_ML = 1000
 
 
 def collect(paths: Sequence[Path], rows: Rows) -> list[dict[str, Cell]]:

@@ -175,21 +175,21 @@ def adopt_mask(work: Path, protocol: Protocol, mask: MaskSettings) -> None:
         study = handover.read_study(work / run_folder.STAGES)
         acquired = study.series[protocol.main_role].volume.geometry
         given = read_given(mask, acquired)
-        record = {"kind": given.kind, "sha256": given.sha256, "instances": mask.instances}
-        _note_mask(work, {**record, "labels": list(mask.labels)})
+        record = {
+            "kind": given.kind,
+            "sha256": given.sha256,
+            "instances": mask.instances,
+            "labels": list(mask.labels),
+        }
         delineation, rule = adopt(
             given.labels,
             acquired,
             chosen=mask,
             settings=protocol.segment,
-            identity=_run_identity(work, protocol),
+            identity=_identity(_inputs(work), record, protocol),
         )
-        _note_mask(work, {**record, "labels": list(mask.labels), "rule": rule})
+        _write_json(work / run_folder.STAGES / MASK_RECORD, {**record, "rule": rule})
         _hand_on(work, replace(delineation, flags=(*delineation.flags, *given.flags)))
-
-
-def _note_mask(work: Path, record: Mapping[str, object]) -> None:
-    _write_json(work / run_folder.STAGES / MASK_RECORD, record)
 
 
 def _hand_on(work: Path, delineation: Delineation) -> None:

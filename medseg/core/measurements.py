@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields
 
 from medseg.core.instances import Kind
 
+MM3_PER_ML = 1000
+
 Point = tuple[float, float, float]
 """A position in RAS+ mm."""
 

@@ -17,6 +17,7 @@ from medseg.core.report import NOT_FOR_DIAGNOSTIC_USE
 from medseg.core.structures import Code, Structure
 from medseg.core.volume import IntensityUnit
 from medseg.errors import UnreadableFileError
+from medseg.formats.dicom_objects import SIDES
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | float | bool | None"
 
@@ -24,10 +25,6 @@ SNOMED = "http://snomed.info/sct"
 UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"
 PSEUDONYM = "urn:medseg:patient-key"
-SIDES = {
-    "left": Code("7771000", "SCT", "Left"),
-    "right": Code("24028007", "SCT", "Right"),
-}
 
 NUMBERS: tuple[tuple[str, Code, str, str], ...] = (
     ("volume_mm3", Code("118565006", "SCT", "Volume"), "mm3", "mm³"),

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from medseg.core.measurements import Measurement
+from medseg.core.measurements import MM3_PER_ML, Measurement
 from medseg.core.structures import Structure
 from medseg.core.study import QualityFlag
-
-MM3_PER_ML = 1000
 
 
 def doubts(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from medseg.config import MeasureSettings
 from medseg.core.instances import InstanceMap
-from medseg.core.measurements import Measurement
+from medseg.core.measurements import MM3_PER_ML, Measurement
 from medseg.core.study import SliceReference
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.measure.diameters import axial_diameters, max_diameter_3d
@@ -12,8 +12,6 @@ from medseg.measure.intensity import intensities
 from medseg.measure.region import Region, Turn, regions, turn_towards_ras
 from medseg.measure.shape import surface
 from medseg.measure.suv_peak import ball_kernel, suv_peak
-
-MM3_PER_ML = 1000
 
 
 def measure(

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from medseg.core.measurements import Measurement
+from medseg.core.measurements import MM3_PER_ML, Measurement
 from medseg.core.volume import IntensityUnit
 from medseg.report.planes import place
-
-MM3_PER_ML = 1000
 
 SMALL_ML = 0.1
 """A table with a smaller lesion gives its volumes with a digit more."""

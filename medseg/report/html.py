@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from medseg.core.measurements import MM3_PER_ML
 from medseg.core.report import COUNTING_RULES, NOT_FOR_DIAGNOSTIC_USE, Finding, Report
 from medseg.core.volume import IntensityUnit
 from medseg.formats import tables
 from medseg.report import drawing
-from medseg.report.columns import MM3_PER_ML, Column, columns, rounded, titled
+from medseg.report.columns import Column, columns, rounded, titled
 from medseg.report.viewer import packed
 
 TEMPLATE = "report.html.j2"

@@ -12,7 +12,7 @@ import numpy as np
 
 from medseg.config import load_structures
 from medseg.core.instances import InstanceMap
-from medseg.core.measurements import COLUMNS, Measurement
+from medseg.core.measurements import COLUMNS, MM3_PER_ML, Measurement
 from medseg.formats import fhir, nifti, tables
 from medseg.verify.truth import expect
 
@@ -79,7 +79,7 @@ def check_page(path: Path, rows: Sequence[Measurement]) -> None:
     lesions = {row.instance: row for row in rows if row.kind == "lesion"}
     expect(page.rows.keys() == lesions.keys(), "its tables show other lesions")
     for number, row in lesions.items():
-        cells, ml = page.rows[number], row.volume_mm3 / 1000
+        cells, ml = page.rows[number], row.volume_mm3 / MM3_PER_ML
         axes = f"{row.longest_axial_diameter_mm:.1f} × {row.short_axis_mm:.1f}"
         said = axes in cells and not cells.isdisjoint((f"{ml:.2f}", f"{ml:.3f}"))
         expect(said, f"the table shows another size of lesion {number}")
