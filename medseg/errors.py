@@ -117,3 +117,11 @@ class PacsRefusalError(InputError):
 
 class PacsUnreachableError(ResourceError):
     """A PACS does not answer, or has no room now."""
+
+
+class StudyTimedOutError(ResourceError):
+    """A study of a worklist took longer than its limit, and was stopped."""
+
+
+class StudyCrashedError(MedsegError):
+    """The process that delineated a study of a worklist died by itself."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from medseg import manifest
 from medseg.errors import ResourceError, RunFolderError
 
 RUN_RECORD = "run.json"
@@ -38,13 +39,14 @@ STAGES = "stages"
 
 
 @contextmanager
-def staged(run: Path) -> Iterator[Path]:
+def staged(run: Path, fingerprint: str = "") -> Iterator[Path]:
     """Give a new hidden folder beside `run`, and rename it to `run` if the block succeeds.
 
     Whatever the block raises, nothing is left behind, parents made for it included.
 
     Args:
         run: The run folder to be; must not exist. Missing parents are made.
+        fingerprint: Content hash of what the run is made from, for its manifest.
 
     Raises:
         RunFolderError: Something is there already, or its parent cannot be written.
@@ -55,7 +57,7 @@ def staged(run: Path) -> Iterator[Path]:
     try:
         with machine_faults():
             yield staging
-            _publish(staging, run)
+            _publish(staging, run, fingerprint)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         for folder in reversed(made):
@@ -137,9 +139,10 @@ def _begin(run: Path) -> tuple[Path, list[Path]]:
     return staging, made
 
 
-def _publish(staging: Path, run: Path) -> None:
+def _publish(staging: Path, run: Path, fingerprint: str) -> None:
     """Make the staging folder the run folder, readable as the user's umask says."""
     shutil.rmtree(staging / STAGES)
+    manifest.write(staging, fingerprint)
     plain = run.parent / f"{staging.name}-mode"
     plain.mkdir()
     mode = plain.stat().st_mode

@@ -60,6 +60,7 @@ def delineate(
     series: Mapping[str, Path] | None = None,
     progress: Progress = silent,
     mask: MaskSettings | None = None,
+    fingerprint: str = "",
 ) -> Path:
     """Take one study from its files to its report.
 
@@ -70,6 +71,7 @@ def delineate(
         series: Role to the file or folder that the user chose for it.
         progress: Told the stage and the share of it that is done.
         mask: A peer's mask in place of a model.
+        fingerprint: Content hash of all this, for the manifest, where a worklist asks for it.
 
     Returns:
         The report.
@@ -77,7 +79,7 @@ def delineate(
     Raises:
         MedsegError: One of `medseg.errors`; nothing is left behind.
     """
-    with run_folder.staged(run) as work:
+    with run_folder.staged(run, fingerprint) as work:
         line(source, work, protocol, series, progress, mask)
     return run / run_folder.REPORT_HTML
 

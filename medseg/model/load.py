@@ -1,5 +1,7 @@
 """From a model card to a model that predicts."""
 
+import threading
+from functools import lru_cache
 from pathlib import Path
 
 from torch import nn
@@ -11,9 +13,14 @@ from medseg.model.networks.build import build
 from medseg.model.predict import TiledModel
 from medseg.model.propose import ProposingModel
 
+ONE_AT_A_TIME = threading.Lock()
+"""Two threads that ask at once get one model, not two."""
+
 
 def load_model(card: ModelCard, tile_overlap: float) -> VoxelModel:
     """Load an embedded model; its weights lie beside its card in configs/models/.
+
+    The last one stays in memory, so that a process that does many studies loads it once.
 
     Args:
         card: The model card.
@@ -22,7 +29,13 @@ def load_model(card: ModelCard, tile_overlap: float) -> VoxelModel:
     Raises:
         ModelError: The weights are missing, not those of the card, or do not fit its network.
     """
-    return load_weights(card, configs_folder() / "models", tile_overlap)
+    with ONE_AT_A_TIME:
+        return _kept(card.model_dump_json(), configs_folder() / "models", tile_overlap)
+
+
+@lru_cache(maxsize=1)
+def _kept(card: str, folder: Path, tile_overlap: float) -> VoxelModel:
+    return load_weights(ModelCard.model_validate_json(card), folder, tile_overlap)
 
 
 def load_weights(card: ModelCard, folder: Path, tile_overlap: float) -> VoxelModel:

@@ -1,0 +1,1 @@
+"""Many studies: what is to be done, by whom, and what became of it. No Prefect."""

@@ -1,0 +1,138 @@
+"""The identity of a study in a worklist: a hash of all that its result depends on.
+
+It is found without parsing anything: the files are hashed as they are, so that a thousand finished
+studies are recognised in seconds and a hostile file costs no more than a harmless one.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import platform
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from medseg import config
+from medseg.config import MaskSettings, Protocol
+from medseg.errors import SourceNotFoundError, UnreadableFileError
+from medseg.manifest import file_digest
+from medseg.stages import RECORDED_PACKAGES
+
+NAMED = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".json")
+"""Endings of files whose name may tell their role; that of a DICOM file says nothing."""
+
+
+@dataclass(frozen=True)
+class ListedStudy:
+    """A study that is to be done.
+
+    Attributes:
+        number: In its worklist, from 1. It is how messages name the study.
+        source: Folder of DICOM files, one NIfTI file, or a folder of NIfTI files.
+        protocol: None chooses by what the study holds.
+        series: Role to the file or folder that the user chose for it.
+        mask: A peer's mask in place of a model.
+    """
+
+    number: int
+    source: Path
+    protocol: Protocol | None = None
+    series: Mapping[str, Path] = field(default_factory=dict)
+    mask: MaskSettings | None = None
+
+
+def fingerprint(study: ListedStudy, secret: bytes | None = None) -> str:
+    """Hash what determines the outputs: files, settings, weights and versions.
+
+    Args:
+        study: Its files are read whole.
+        secret: The site's, which its pseudonyms are keyed with: another secret, other outputs.
+
+    Returns:
+        64 hexadecimal digits. Moving or renaming a DICOM study does not change them.
+
+    Raises:
+        SourceNotFoundError: There is nothing at its path, or nothing but folders.
+        UnreadableFileError: A file cannot be read, or changed while it was.
+    """
+    keyed = None if secret is None else hmac.digest(secret, b"medseg worklist", "sha256").hex()
+    parts = {
+        "files": _content(study.source),
+        "series": {role: _content(path) for role, path in sorted(study.series.items())},
+        "mask": _mask(study.mask),
+        "settings": None if study.protocol is None else config.plain(study.protocol),
+        "configs": _configs(study.protocol),
+        "versions": {name: version(name) for name in ("medseg", *RECORDED_PACKAGES)},
+        "python": platform.python_version(),
+        "secret": keyed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def files_below(source: Path) -> Iterator[Path]:
+    """Every file that a study is read from, in the order of the names; links are not followed.
+
+    Raises:
+        SourceNotFoundError: There is nothing at the path.
+    """
+    if source.is_file():
+        yield source
+        return
+    if not source.is_dir():
+        raise SourceNotFoundError(
+            "There is nothing at the path of a study, so it was not done.",
+            "Check the worklist, or that the storage is there.",
+        )
+    for folder, folders, names in os.walk(source):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder) / name
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path
+
+
+def _content(source: Path) -> list[str]:
+    """A line for each file, whatever the order and the place of the files."""
+    lines: list[str] = []
+    try:
+        for path in files_below(source):
+            named = path.name.lower().endswith(NAMED)
+            # A name may be a patient's, so it is in the hash alone.
+            label = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()
+            lines.append(f"{file_digest(path)} {label if named else ''}")
+    except OSError:
+        raise UnreadableFileError(
+            "A file of a study cannot be read, so the study was not done.",
+            "Check the permissions of its files and that the storage is there, then run it again.",
+        ) from None
+    if not lines:
+        raise SourceNotFoundError(
+            "The folder of a study holds no file, so there is nothing to do.",
+            "Check the worklist, or send the study again.",
+        )
+    return sorted(lines)
+
+
+def _mask(mask: MaskSettings | None) -> object:
+    if mask is None:
+        return None
+    settings = {name: value for name, value in config.plain(mask).items() if name != "path"}
+    return {**settings, "file": _content(mask.path)}
+
+
+def _configs(protocol: Protocol | None) -> Mapping[str, object]:
+    """The cards and the structures that the study may be done with; cards pin the weights."""
+    chosen = (
+        [config.load_protocol(name) for name in config.embedded("protocols")]
+        if protocol is None
+        else [protocol]
+    )
+    cards = {one.segment.model: config.load_card(one.segment.model) for one in chosen}
+    return {
+        "protocols": [config.plain(one) for one in chosen],
+        "cards": {name: config.plain(card) for name, card in sorted(cards.items())},
+        "structures": {name: repr(one) for name, one in sorted(config.load_structures().items())},
+    }

@@ -1,0 +1,216 @@
+"""One study of a worklist, from its content hash to its run folder: done once, by one."""
+
+import errno
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from medseg import batch_table, manifest
+from medseg.errors import InputError, MedsegError, ResourceError, RunFolderError
+from medseg.run_folder import machine_faults
+from medseg.worklist import lease
+from medseg.worklist.child import StudyProcess
+from medseg.worklist.fingerprint import ListedStudy, fingerprint
+from medseg.worklist.lease import Lease
+from medseg.worklist.outcome import Outcome, StudyOutcome
+
+logger = logging.getLogger(__name__)
+
+WORK = ".work"
+"""Folder beside the runs: what is being made, one folder a study, owned by who has its lease."""
+
+DAMAGED = ".damaged"
+"""Folder beside the runs: run folders that were no longer whole, until housekeeping."""
+
+REFUSED = ".refused"
+"""Folder beside the runs: why a study was refused, so that it is not tried again unchanged."""
+
+NAME_DIGITS = 16
+"""Of the fingerprint, in the name of a run folder."""
+
+
+LOOKS_AGAIN_SECONDS = 1.0
+
+
+def run_name(digest: str) -> str:
+    """Name of a study's run folder among the runs."""
+    return digest[:NAME_DIGITS]
+
+
+def do_study(
+    study: ListedStudy,
+    runs: Path,
+    process: StudyProcess,
+    *,
+    secret: bytes | None = None,
+    limit_seconds: float = 3600,
+) -> StudyOutcome:
+    """Do a study, unless it is done.
+
+    Args:
+        study: What is to be done.
+        runs: Folder of the run folders, on one file system; made where it is missing.
+        process: In which the study is delineated.
+        secret: The site's.
+        limit_seconds: After which the study is stopped.
+
+    Returns:
+        What became of it, for any fault that is the study's, the settings', the model's or ours.
+
+    Raises:
+        ResourceError: The machine is at fault; the same call may succeed later.
+    """
+    begin = time.monotonic()
+    digest = ""
+    try:
+        with _faults():
+            digest = fingerprint(study, secret)
+            row = _known(study.number, digest, runs)
+            if row is None:
+                row = _do(study, digest, runs, process, limit_seconds)
+    except ResourceError:
+        logger.warning("study %d: the machine is at fault", study.number)
+        raise
+    except MedsegError as error:
+        row = StudyOutcome.failed(study.number, digest, error)
+        if isinstance(error, InputError) and not isinstance(error, RunFolderError) and digest:
+            _remember(row, runs)
+    logger.info("study %d: %s", study.number, row.outcome)
+    return replace(row, seconds=round(time.monotonic() - begin, 3))
+
+
+def do_study_after_others(
+    study: ListedStudy,
+    runs: Path,
+    process: StudyProcess,
+    busy: StudyOutcome,
+    *,
+    secret: bytes | None = None,
+    limit_seconds: float = 3600,
+) -> StudyOutcome:
+    """Wait for who is at a study, and do it if it is not done then; otherwise as `do_study`.
+
+    Args:
+        study: As of `do_study`.
+        runs: As of `do_study`.
+        process: As of `do_study`.
+        secret: As of `do_study`.
+        busy: What `do_study` returned.
+        limit_seconds: Also the longest that is waited for the other.
+    """
+    begin = time.monotonic()
+    while not lease.is_free(runs, busy.fingerprint) and time.monotonic() - begin < limit_seconds:
+        time.sleep(LOOKS_AGAIN_SECONDS)
+    return do_study(study, runs, process, secret=secret, limit_seconds=limit_seconds)
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Raise what the file system says as an error of ours, which names no path."""
+    try:
+        with machine_faults():
+            yield
+    except OSError as error:
+        raise RunFolderError(
+            f"The folder of the runs cannot be used ({errno.errorcode.get(error.errno or 0, '?')})"
+            ", so the study was not done.",
+            "Check that it is a folder that you may write to, on one file system.",
+        ) from None
+
+
+def _known(number: int, digest: str, runs: Path) -> StudyOutcome | None:
+    """What is known of a study without doing it; None where it is to be done."""
+    run = runs / run_name(digest)
+    if run.is_dir():
+        if manifest.is_whole(run, digest):
+            return _row(number, digest, Outcome.ALREADY_DONE, run)
+        return None
+    try:
+        values = json.loads((runs / REFUSED / digest).read_bytes())
+        return StudyOutcome(
+            number,
+            digest,
+            Outcome.REFUSED,
+            error=str(values["error"]),
+            problem=str(values["problem"]),
+            remedy=str(values["remedy"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _do(
+    study: ListedStudy, digest: str, runs: Path, process: StudyProcess, limit_seconds: float
+) -> StudyOutcome:
+    """Do a study that is not done, if nobody else is at it."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with lease.held(runs, digest) as mine:
+        if mine is None:
+            return StudyOutcome(study.number, digest, Outcome.BUSY)
+        # Another may have finished it between the look and the lease.
+        known = _known(study.number, digest, runs)
+        if known is not None:
+            return known
+        run = runs / run_name(digest)
+        outcome = Outcome.REDONE if run.exists() else Outcome.DONE
+        work = runs / WORK / run.name
+        _clear(work)  # what an owner left who was killed
+        work.mkdir(parents=True)
+        try:
+            process.delineate(study, work / "run", digest, limit_seconds)
+            _publish(work / "run", run, mine)
+        finally:
+            _clear(work)
+        return _row(study.number, digest, outcome, run)
+
+
+def _publish(made: Path, run: Path, mine: Lease) -> None:
+    """Make what was made the run folder; one that is damaged is moved away first."""
+    if not mine.is_held():
+        raise ResourceError(
+            "The machine stood still for so long that another took the study over, so this result "
+            "was dropped.",
+            "Nothing is lost: the next worklist finds what the other made.",
+        )
+    if run.exists():
+        away = run.parent / DAMAGED
+        away.mkdir(exist_ok=True)
+        run.rename(away / f"{run.name}-{time.time_ns()}")
+    made.rename(run)
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remember(row: StudyOutcome, runs: Path) -> None:
+    folder = runs / REFUSED
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{row.fingerprint}.{time.time_ns()}"
+    values = {"error": row.error, "problem": row.problem, "remedy": row.remedy}
+    beside.write_text(json.dumps(values) + "\n", encoding="utf-8")
+    beside.replace(folder / row.fingerprint)
+
+
+def _row(number: int, digest: str, outcome: Outcome, run: Path) -> StudyOutcome:
+    """The row of a study that has a run folder."""
+    (about,) = batch_table.collect([run], "studies")
+    return StudyOutcome(
+        number,
+        digest,
+        outcome,
+        run=run.name,
+        study_key=str(about["study_key"] or ""),
+        patient_key=str(about["patient_key"] or ""),
+        protocol=str(about["protocol"]),
+        lesions=int(str(about["lesions"])),
+        organs=int(str(about["organs"])),
+        flags=tuple(str(about["flags"]).split()),
+        peak_memory_mib=float(str(about["peak_memory_mib"])),
+    )
