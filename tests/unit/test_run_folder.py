@@ -13,7 +13,7 @@ def test_a_run_folder_appears_only_when_the_block_succeeds(tmp_path: Path) -> No
         (work / "a").write_text("1")
         (work / run_folder.STAGES / "handed-on").write_text("2")
         assert not run.exists()
-    assert [path.name for path in run.iterdir()] == ["a"]
+    assert sorted(path.name for path in run.iterdir()) == ["a", "manifest.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -1,0 +1,172 @@
+"""A study is done once, whatever was there before; one fault stops nobody else."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medseg import manifest, run_folder
+from medseg.config import MaskSettings
+from medseg.errors import ResourceError
+from medseg.formats import nifti
+from medseg.phantom.body import small_phantom
+from medseg.phantom.study import write_study
+from medseg.worklist import lease, work
+from medseg.worklist.child import StudyProcess
+from medseg.worklist.fingerprint import ListedStudy, fingerprint
+from medseg.worklist.outcome import Outcome
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[StudyProcess]:
+    with StudyProcess() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("input") / "study"
+    write_study(folder, small_phantom())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(source: Path) -> ListedStudy:
+    """With its own truth as a mask, so that no network has to run."""
+    truth = small_phantom().lesions
+    path = source.parent / "mask.nii.gz"
+    nifti.write_labels(path, truth.labels, truth.geometry)
+    return ListedStudy(1, source, mask=MaskSettings(path=path))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    study: ListedStudy, process: StudyProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    row = work.do_study(study, runs, process)
+    assert (row.outcome, row.problem) == (Outcome.DONE, "")
+    return runs
+
+
+@pytest.fixture
+def runs(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_a_study_is_done_into_a_folder_that_its_content_names(
+    study: ListedStudy, finished: Path, process: StudyProcess
+) -> None:
+    digest = fingerprint(study)
+    run = finished / digest[:16]
+    assert manifest.is_whole(run, digest)
+    record = json.loads((run / run_folder.RUN_RECORD).read_bytes())
+    row = work.do_study(study, finished, process)
+    assert row.outcome is Outcome.ALREADY_DONE
+    assert (row.study_key, row.lesions) == (record["study_key"], 3)
+    assert {path.name for path in finished.iterdir() if path.is_dir()} == {
+        run.name,
+        work.WORK,
+        lease.FOLDER,
+    }
+    assert not list((finished / work.WORK).iterdir())
+
+
+def test_a_damaged_run_is_done_again_with_the_same_bytes_and_kept_aside(
+    study: ListedStudy, runs: Path, process: StudyProcess
+) -> None:
+    run = runs / fingerprint(study)[:16]
+    whole = (run / run_folder.TABLE_CSV).read_bytes()
+    (run / run_folder.TABLE_CSV).write_bytes(whole[:-1])
+    row = work.do_study(study, runs, process)
+    assert row.outcome is Outcome.REDONE
+    assert (run / run_folder.TABLE_CSV).read_bytes() == whole
+    (aside,) = (runs / work.DAMAGED).iterdir()
+    assert (aside / run_folder.TABLE_CSV).read_bytes() == whole[:-1]
+
+
+def test_what_a_killed_worklist_left_is_cleared_and_the_study_done(
+    study: ListedStudy, process: StudyProcess, tmp_path: Path
+) -> None:
+    left = tmp_path / work.WORK / fingerprint(study)[:16] / ".medseg-x"
+    left.mkdir(parents=True)
+    (left / "half").write_text("half")
+    assert work.do_study(study, tmp_path, process).outcome is Outcome.DONE
+    assert not list((tmp_path / work.WORK).iterdir())
+
+
+def test_a_study_that_another_is_at_is_left_to_it(
+    study: ListedStudy, process: StudyProcess, tmp_path: Path
+) -> None:
+    with lease.held(tmp_path, fingerprint(study)):
+        assert work.do_study(study, tmp_path, process).outcome is Outcome.BUSY
+
+
+def test_a_refused_study_is_not_tried_again_until_it_changes(
+    process: StudyProcess, tmp_path: Path
+) -> None:
+    source = tmp_path / "study"
+    source.mkdir()
+    (source / "letter.txt").write_text("no image")
+    listed, runs = ListedStudy(1, source), tmp_path / "runs"
+    first = work.do_study(listed, runs, process)
+    assert (first.outcome, first.error) == (Outcome.REFUSED, "NoImageError")
+    second = work.do_study(listed, runs, process)
+    assert replace(second, seconds=0) == replace(first, seconds=0)
+    assert second.seconds < first.seconds
+    (source / "letter.txt").write_text("still none")
+    assert work.do_study(listed, runs, process).fingerprint != first.fingerprint
+
+
+def test_a_study_that_is_not_there_is_a_row_of_its_own(
+    process: StudyProcess, tmp_path: Path
+) -> None:
+    row = work.do_study(ListedStudy(1, tmp_path / "CANARY"), tmp_path / "runs", process)
+    assert (row.outcome, row.error) == (Outcome.REFUSED, "SourceNotFoundError")
+    assert "CANARY" not in row.problem + row.remedy
+
+
+def test_a_study_that_takes_too_long_is_for_another_try(
+    study: ListedStudy, process: StudyProcess, tmp_path: Path
+) -> None:
+    with pytest.raises(ResourceError):
+        work.do_study(study, tmp_path, process, limit_seconds=0.2)
+    assert not list((tmp_path / work.WORK).iterdir())
+    assert lease.is_free(tmp_path, fingerprint(study))
+
+
+def test_renaming_and_moving_a_dicom_study_changes_nothing(source: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(p for p in source.rglob("*") if p.is_file())):
+        (tmp_path / f"{number % 3}").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / f"{number % 3}" / f"x{number}")
+    assert fingerprint(ListedStudy(1, source)) == fingerprint(ListedStudy(9, tmp_path))
+
+
+def test_one_changed_byte_is_another_study(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "study")
+    some = next(path for path in sorted((tmp_path / "study").rglob("*")) if path.is_file())
+    content = bytearray(some.read_bytes())
+    content[-1] ^= 1
+    some.write_bytes(content)
+    assert fingerprint(ListedStudy(1, source)) != fingerprint(ListedStudy(1, tmp_path / "study"))
+
+
+def test_the_sites_secret_is_part_of_the_identity(source: Path) -> None:
+    listed = ListedStudy(1, source)
+    assert (
+        len({fingerprint(listed), fingerprint(listed, b"a" * 16), fingerprint(listed, b"b" * 16)})
+        == 3
+    )
+
+
+def test_links_out_of_a_study_are_not_followed(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "study")
+    before = fingerprint(ListedStudy(1, tmp_path / "study"))
+    (tmp_path / "study" / "link").symlink_to("/etc/passwd")
+    assert fingerprint(ListedStudy(1, tmp_path / "study")) == before
