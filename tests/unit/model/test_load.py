@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -20,7 +22,13 @@ def test_a_loaded_model_is_ready_to_predict(installed):
     model = load.load_model(installed, 0.25)
     assert not model.network.training
     assert model.tile_overlap == 0.25
-    assert model.card is installed
+    assert model.card == installed
+
+
+def test_threads_that_ask_at_once_share_one_model(installed):
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: load.load_model(installed, 0.25), range(8)))
+    assert len({id(model) for model in models}) == 1
 
 
 def test_weights_with_another_digest_than_the_cards_are_refused(installed):
