@@ -283,6 +283,35 @@ def bids(run: Path, dataset: Path, *, subject: str, session: str | None = None) 
 
 
 @app.command
+def audit(runs: Path, *, json: Json = False) -> int:
+    """Check the audit log of a folder of runs, and print the hash to note elsewhere.
+
+    Args:
+        runs: Folder of runs that a worklist was done into.
+        json: Print one JSON object for machines.
+
+    Returns:
+        0 where every line follows from the one before, else 1.
+    """
+    from dataclasses import asdict
+
+    from medseg.terminal import as_json
+    from medseg.worklist.audit import check
+
+    found = check(runs)
+    if json:
+        print(as_json(asdict(found)))
+    elif found.broken_at is None:
+        print(f"{found.lines} lines, each as it was written. The last one's hash: {found.head}")
+    else:
+        print(
+            f"The log is broken at line {found.broken_at} of {found.lines}: it was changed, or "
+            "lines are missing there.\nCompare it with a copy, and find out who can write there."
+        )
+    return 0 if found.broken_at is None else 1
+
+
+@app.command
 def protocols(*, json: Json = False) -> None:
     """List the embedded protocols.
 

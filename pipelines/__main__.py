@@ -6,8 +6,9 @@ The flows live in importable modules and are only called here (PREFECT.md, decis
 import logging
 import os
 from pathlib import Path
+from typing import Annotated, cast
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from medseg import cli
 from medseg.errors import MedsegError
@@ -56,6 +57,47 @@ def delineate(study: Path, run: Path, *, protocol: str | None = None) -> None:
 
     chosen = load_protocol(protocol) if protocol is not None else None
     print(delineate_study(study, run, chosen))
+
+
+@app.command
+def worklist(
+    studies: Path,
+    runs: Path,
+    *,
+    protocol: str | None = None,
+    send_to: str | None = None,
+    time_limit_seconds: float = 3600,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Delineate every study of a worklist that is not done; docs/operations.md.
+
+    Args:
+        studies: A folder of studies, or a .txt or .csv list of them.
+        runs: Folder of the run folders, one a study, named by its content.
+        protocol: Name of an embedded protocol or a .yaml file; without it, chosen by each study.
+        send_to: AET@HOST:PORT or the address of a DICOMweb service that gets the results.
+        time_limit_seconds: After which a study is stopped.
+        json: Print one JSON object for machines.
+
+    Returns:
+        0 where nobody must look, else the exit code of the gravest outcome.
+    """
+    from medseg.terminal import as_json
+    from medseg.worklist import batch, outcome
+    from pipelines.delineate_worklist import delineate_worklist
+
+    state = delineate_worklist(
+        studies, runs, protocol, send_to, time_limit_seconds, return_state=True
+    )
+    rows: object = state.result(raise_on_failure=False)
+    if isinstance(rows, Exception):
+        raise rows
+    rows = cast(tuple[outcome.StudyOutcome, ...], rows)
+    if json:
+        print(as_json(batch.plain(rows)))
+    else:
+        print(f"{state.message}\nAll studies: {runs / batch.INDEX}")
+    return outcome.exit_code(rows)
 
 
 @app.command

@@ -1,7 +1,9 @@
 """Many studies, one Prefect task each, none of which stops another."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from medseg.errors import MedsegError
 from medseg.site_secret import load_site_secret
-from medseg.worklist import listing, work
+from medseg.worklist import batch, listing, records, work
 from medseg.worklist.child import shared_process
+from medseg.worklist.deliver import deliver
 from medseg.worklist.fingerprint import ListedStudy
-from medseg.worklist.outcome import Outcome, StudyOutcome
+from medseg.worklist.outcome import Outcome, Sent, StudyOutcome
+from pipelines import artifacts
 from pipelines.tasks import is_transient
 
 Rows = tuple[StudyOutcome, ...]
@@ -44,6 +48,20 @@ def do_study(
     )
 
 
+@task(
+    name="send",
+    task_run_name="send-{row.number}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=60,
+    retry_condition_fn=is_transient,
+)
+def deliver_study(row: StudyOutcome, runs: Path, to: str) -> StudyOutcome:
+    """Send the objects of one study, as `worklist.deliver` says."""
+    return deliver(row, runs, to)
+
+
 def one_at_a_time() -> TaskRunner[Any]:
     """Studies in turn, in this process and its child."""
     return ThreadPoolTaskRunner(max_workers=1)
@@ -58,6 +76,7 @@ def delineate_worklist(
     worklist: Path,
     runs: Path,
     protocol: str | None = None,
+    send_to: str | None = None,
     time_limit_seconds: float = 3600,
 ) -> State[Rows]:
     """Do every study of a worklist that is not done.
@@ -66,6 +85,7 @@ def delineate_worklist(
         worklist: A folder of studies, or a list of them (`worklist.listing`).
         runs: Folder of the run folders.
         protocol: Name of an embedded protocol or a .yaml file; None chooses by each study.
+        send_to: AET@HOST:PORT or the address of a DICOMweb service; None sends nothing.
         time_limit_seconds: After which a study is stopped.
 
     Returns:
@@ -76,14 +96,29 @@ def delineate_worklist(
         MedsegError: The worklist is at fault; nothing was done.
     """
     listed = listing.studies(worklist, protocol)
-    rows = _collect((study, do_study.submit(study, runs, time_limit_seconds)) for study in listed)
-    waited = _collect(
-        (study, do_study.submit(study, runs, time_limit_seconds, row))
-        for study, row in zip(listed, rows, strict=True)
-        if row.outcome is Outcome.BUSY
+    progress = artifacts.Progress(runs, len(listed))
+    rows = _rows(
+        listed, [do_study.submit(study, runs, time_limit_seconds) for study in listed], progress
+    )
+    busy = [
+        (study, row) for study, row in zip(listed, rows, strict=True) if row.outcome is Outcome.BUSY
+    ]
+    waited = _rows(
+        [study for study, _ in busy],
+        [do_study.submit(study, runs, time_limit_seconds, row) for study, row in busy],
     )
     final = {row.number: row for row in (*rows, *waited)}
-    return final_state(tuple(final[study.number] for study in listed))
+    rows = tuple(final[study.number] for study in listed)
+    if send_to is not None:
+        rows = _sent(rows, [deliver_study.submit(row, runs, send_to) for row in rows])
+        for row in rows:
+            records.note_sent(runs, row)
+    for row in rows:
+        if not row.fingerprint:  # over which a task ended, so that nothing was noted
+            work.note(row, runs)
+    batch.write(runs, rows)
+    artifacts.publish(runs, rows)
+    return final_state(rows)
 
 
 def final_state(rows: Rows) -> State[Rows]:
@@ -98,15 +133,32 @@ def final_state(rows: Rows) -> State[Rows]:
     return Completed(name="CompletedWithFailures", message=message, data=rows)
 
 
-def _collect(submitted: Iterable[tuple[ListedStudy, PrefectFuture[StudyOutcome]]]) -> Rows:
+def _rows(
+    listed: Sequence[ListedStudy],
+    futures: Sequence[PrefectFuture[StudyOutcome]],
+    progress: artifacts.Progress | None = None,
+) -> Rows:
     """Wait for every task, whatever becomes of it."""
-    return tuple(_row(study, future) for study, future in list(submitted))
+    rows: list[StudyOutcome] = []
+    for study, future in zip(listed, futures, strict=True):
+        rows.append(_row(study, future.result(raise_on_failure=False)))
+        if progress is not None:
+            progress.tell(len(rows))
+    return tuple(rows)
 
 
-def _row(study: ListedStudy, future: PrefectFuture[StudyOutcome]) -> StudyOutcome:
-    result: object = future.result(raise_on_failure=False)
-    if isinstance(result, MedsegError):
-        return StudyOutcome.failed(study.number, "", result)
+def _row(study: ListedStudy, result: object) -> StudyOutcome:
     if isinstance(result, StudyOutcome):
         return result
-    return StudyOutcome(study.number, "", Outcome.CRASHED, error=type(result).__name__)
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    if isinstance(result, MedsegError):
+        return replace(StudyOutcome.failed(study.number, "", result), ended=ended)
+    return StudyOutcome(study.number, "", Outcome.CRASHED, error=type(result).__name__, ended=ended)
+
+
+def _sent(rows: Rows, futures: Sequence[PrefectFuture[StudyOutcome]]) -> Rows:
+    results = [future.result(raise_on_failure=False) for future in futures]
+    return tuple(
+        result if isinstance(result, StudyOutcome) else replace(row, sent=Sent.FAILED)
+        for row, result in zip(rows, results, strict=True)
+    )

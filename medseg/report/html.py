@@ -22,7 +22,7 @@ TEMPLATE = "report.html.j2"
 SCREEN_STYLES = ("report.css", "screen.css", "print.css")
 PAPER_STYLES = ("report.css", "print.css", "pdf.css")
 
-SCRIPT = "viewer.js"
+SCRIPTS = ("sorting.js", "viewer.js")
 
 PRESETS = (("lung", -1350, 150), ("bone", -450, 1050), ("brain", 0, 80), ("liver", -10, 150))
 """Usual windows of a CT in HU: name, and the intensities that are black and white."""
@@ -68,7 +68,7 @@ def render(report: Report) -> str:
     Raises:
         ValueError: A number is not finite.
     """
-    style, script = _inline(SCREEN_STYLES), _inline([SCRIPT])
+    style, script = _inline(SCREEN_STYLES), _inline(SCRIPTS)
     names = {
         one.measurement.instance: titled(one.measurement.structure, report.titles)
         for one in report.organs
@@ -77,7 +77,7 @@ def render(report: Report) -> str:
         report,
         style=style,
         svg=Markup,
-        policy=_policy(style, script),
+        policy=content_policy(style, script),
         script=script,
         data=_json(_data(report)),
         slices=_json(packed(report.slices, names)),
@@ -134,7 +134,7 @@ def _inline(names: Sequence[str]) -> Markup:
     return Markup("".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names))  # noqa: S704
 
 
-def _policy(style: str, script: str) -> str:
+def content_policy(style: str, script: str) -> str:
     """Content security policy: this style, this script, pictures in the page, and nothing else."""
     return (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; "

@@ -51,6 +51,19 @@ class Outcome(StrEnum):
     """Its process died by itself."""
 
 
+class Sent(StrEnum):
+    """Whether a PACS has the objects of a study."""
+
+    NOT_ASKED = ""
+    SENT = "sent"
+
+    NOTHING = "nothing-to-send"
+    """Its source was no DICOM, so there are no objects."""
+
+    FAILED = "failed"
+    """Not yet; the next worklist tries again."""
+
+
 GOOD = frozenset({Outcome.DONE, Outcome.REDONE, Outcome.ALREADY_DONE})
 """Nobody must look."""
 
@@ -85,6 +98,8 @@ class StudyOutcome:
         flags: Codes of the quality flags.
         seconds: That this worklist spent on it.
         peak_memory_mib: Of the process that delineated it; None without a run folder.
+        sent: Whether a PACS has its objects.
+        ended: When it was last worked on, ISO 8601 in UTC; "" where it was only looked at.
     """
 
     number: int
@@ -102,6 +117,8 @@ class StudyOutcome:
     flags: tuple[str, ...] = ()
     seconds: float = 0.0
     peak_memory_mib: float | None = None
+    sent: Sent = Sent.NOT_ASKED
+    ended: str = ""
 
     @classmethod
     def failed(
@@ -121,7 +138,7 @@ class StudyOutcome:
     @property
     def is_good(self) -> bool:
         """Whether nobody must look."""
-        return self.outcome in GOOD
+        return self.outcome in GOOD and self.sent is not Sent.FAILED
 
 
 def outcome_of(error: MedsegError) -> Outcome:
@@ -140,5 +157,7 @@ def outcome_of(error: MedsegError) -> Outcome:
 
 def exit_code(outcomes: Iterable[StudyOutcome]) -> int:
     """0 where nobody must look, else the code of the gravest outcome."""
-    there = {row.outcome for row in outcomes}
-    return next((code for outcome, code in EXIT_CODES.items() if outcome in there), 0)
+    rows = tuple(outcomes)
+    there = {row.outcome for row in rows}
+    unsent = ResourceError.exit_code if any(row.sent is Sent.FAILED for row in rows) else 0
+    return next((code for outcome, code in EXIT_CODES.items() if outcome in there), unsent)

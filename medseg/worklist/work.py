@@ -5,15 +5,16 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from medseg import batch_table, manifest
-from medseg.errors import InputError, MedsegError, ResourceError, RunFolderError
-from medseg.run_folder import machine_faults
-from medseg.worklist import lease
+from medseg.errors import MedsegError, ResourceError, RunFolderError
+from medseg.run_folder import RUN_RECORD, machine_faults
+from medseg.worklist import audit, lease, records
 from medseg.worklist.child import StudyProcess
 from medseg.worklist.fingerprint import ListedStudy, fingerprint
 from medseg.worklist.lease import Lease
@@ -27,14 +28,14 @@ WORK = ".work"
 DAMAGED = ".damaged"
 """Folder beside the runs: run folders that were no longer whole, until housekeeping."""
 
-REFUSED = ".refused"
-"""Folder beside the runs: why a study was refused, so that it is not tried again unchanged."""
-
 NAME_DIGITS = 16
 """Of the fingerprint, in the name of a run folder."""
 
 
 LOOKS_AGAIN_SECONDS = 1.0
+
+LOOKED_AT = frozenset({Outcome.ALREADY_DONE, Outcome.BUSY})
+"""Nothing was done, so nothing is noted."""
 
 
 def run_name(digest: str) -> str:
@@ -78,10 +79,32 @@ def do_study(
         raise
     except MedsegError as error:
         row = StudyOutcome.failed(study.number, digest, error)
-        if isinstance(error, InputError) and not isinstance(error, RunFolderError) and digest:
-            _remember(row, runs)
     logger.info("study %d: %s", study.number, row.outcome)
-    return replace(row, seconds=round(time.monotonic() - begin, 3))
+    row = replace(row, seconds=round(time.monotonic() - begin, 3))
+    if row.outcome not in LOOKED_AT and not row.ended:
+        row = replace(row, ended=datetime.now(UTC).isoformat(timespec="seconds"))
+        note(row, runs)
+    return row
+
+
+def note(row: StudyOutcome, runs: Path) -> None:
+    """Write what became of a study into its record and into the audit log.
+
+    Raises:
+        ResourceError: The disk is full.
+    """
+    with _faults():
+        if row.fingerprint:
+            records.write(runs, row)
+        audit.append(runs, audit.about(row, models_of(row, runs)))
+
+
+def models_of(row: StudyOutcome, runs: Path) -> Mapping[str, str]:
+    """Name to SHA-256 of the weights that a run was made with; none without a run."""
+    if not row.run:
+        return {}
+    record = json.loads((runs / row.run / RUN_RECORD).read_bytes())
+    return {str(name): str(digest) for name, digest in record["models"].items()}
 
 
 def do_study_after_others(
@@ -130,18 +153,10 @@ def _known(number: int, digest: str, runs: Path) -> StudyOutcome | None:
         if manifest.is_whole(run, digest):
             return _row(number, digest, Outcome.ALREADY_DONE, run)
         return None
-    try:
-        values = json.loads((runs / REFUSED / digest).read_bytes())
-        return StudyOutcome(
-            number,
-            digest,
-            Outcome.REFUSED,
-            error=str(values["error"]),
-            problem=str(values["problem"]),
-            remedy=str(values["remedy"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    before = records.read(runs, digest)
+    if before is not None and before.outcome is Outcome.REFUSED:
+        return replace(before, number=number)
+    return None
 
 
 def _do(
@@ -187,15 +202,6 @@ def _publish(made: Path, run: Path, mine: Lease) -> None:
 def _clear(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remember(row: StudyOutcome, runs: Path) -> None:
-    folder = runs / REFUSED
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{row.fingerprint}.{time.time_ns()}"
-    values = {"error": row.error, "problem": row.problem, "remedy": row.remedy}
-    beside.write_text(json.dumps(values) + "\n", encoding="utf-8")
-    beside.replace(folder / row.fingerprint)
 
 
 def _row(number: int, digest: str, outcome: Outcome, run: Path) -> StudyOutcome:

@@ -14,7 +14,7 @@ from medseg.errors import ResourceError
 from medseg.formats import nifti
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import write_study
-from medseg.worklist import lease, work
+from medseg.worklist import lease, records, work
 from medseg.worklist.child import StudyProcess
 from medseg.worklist.fingerprint import ListedStudy, fingerprint
 from medseg.worklist.outcome import Outcome
@@ -74,6 +74,7 @@ def test_a_study_is_done_into_a_folder_that_its_content_names(
         run.name,
         work.WORK,
         lease.FOLDER,
+        records.FOLDER,
     }
     assert not list((finished / work.WORK).iterdir())
 
