@@ -283,6 +283,51 @@ def bids(run: Path, dataset: Path, *, subject: str, session: str | None = None) 
 
 
 @app.command
+def receive(
+    inbox: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 11112,
+    title: str = "MEDSEG",
+    called: bool = False,
+    calling: list[str] | None = None,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+    tls_ca: Path | None = None,
+    most_at_once: int = 20,
+    json: Json = False,
+) -> None:
+    """Receive DICOM studies into an inbox until stopped; docs/receive.md.
+
+    Args:
+        inbox: Folder that gets a folder for each study.
+        host: Address to listen on. Beyond this machine alone, set TLS and the titles.
+        port: Port to listen on; 0 takes any that is free.
+        title: Our application entity title.
+        called: Take only what is sent to that title.
+        calling: Take only what these titles send; give it once for each.
+        tls_certificate: Our own certificate; turns TLS on.
+        tls_key: Its private key, where it lies in a file of its own.
+        tls_ca: Certificates that must have signed the senders'.
+        most_at_once: Senders at the same time.
+        json: Print one JSON object when senders are heard.
+    """
+    from medseg.formats.dicom_receive import Listening
+    from medseg.receiving import certificates
+    from medseg.receiving import receive as listen
+    from medseg.terminal import as_json
+
+    tls = certificates(tls_certificate, tls_key, tls_ca)
+    listening = Listening(host, port, title, called, tuple(calling or ()), tls, most_at_once)
+
+    def ready(port: int) -> None:
+        said = {"title": title, "host": host, "port": port, "tls": tls is not None}
+        print(as_json(said) if json else f"{title} listens on {host}:{port}.", flush=True)
+
+    listen(inbox, listening, ready)
+
+
+@app.command
 def audit(runs: Path, *, json: Json = False) -> int:
     """Check the audit log of a folder of runs, and print the hash to note elsewhere.
 

@@ -6,12 +6,19 @@ The flows live in importable modules and are only called here (PREFECT.md, decis
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import App, Parameter
 
 from medseg import cli
 from medseg.errors import MedsegError
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from medseg.worklist.outcome import StudyOutcome
+
+Json = Annotated[bool, Parameter(negative="")]
 
 app = App(
     name="python -m pipelines",
@@ -67,7 +74,7 @@ def worklist(
     protocol: str | None = None,
     send_to: str | None = None,
     time_limit_seconds: float = 3600,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
 ) -> int:
     """Delineate every study of a worklist that is not done; docs/operations.md.
 
@@ -82,22 +89,70 @@ def worklist(
     Returns:
         0 where nobody must look, else the exit code of the gravest outcome.
     """
-    from medseg.terminal import as_json
-    from medseg.worklist import batch, outcome
     from pipelines.delineate_worklist import delineate_worklist
 
     state = delineate_worklist(
         studies, runs, protocol, send_to, time_limit_seconds, return_state=True
     )
+    return said(state, runs, json=json)
+
+
+@app.command
+def watch(
+    inbox: Path,
+    runs: Path,
+    *,
+    quiet_seconds: float = 60,
+    protocol: str | None = None,
+    send_to: str | None = None,
+    archive: str | None = None,
+    time_limit_seconds: float = 3600,
+    json: Json = False,
+) -> int:
+    """Delineate every study of an inbox that is complete; docs/receive.md.
+
+    Args:
+        inbox: A folder for each study, as `medseg receive` makes them.
+        runs: Folder of the run folders, one a study, named by its content.
+        quiet_seconds: After which a study is complete whose source does not say how much it is.
+        protocol: Name of an embedded protocol or a .yaml file; without it, chosen by each study.
+        send_to: AET@HOST:PORT or the address of a DICOMweb service that gets the results.
+        archive: AET@HOST:PORT of who is asked how many images a study has.
+        time_limit_seconds: After which a study is stopped.
+        json: Print one JSON object for machines.
+
+    Returns:
+        As of `worklist`.
+    """
+    from pipelines.watch_inbox import watch_inbox
+
+    state = watch_inbox(
+        inbox,
+        runs,
+        quiet_seconds,
+        protocol,
+        send_to,
+        archive,
+        time_limit_seconds,
+        return_state=True,
+    )
+    return said(state, runs, json=json)
+
+
+def said(state: "State[Any]", runs: Path, *, json: bool) -> int:
+    """Print what became of a worklist; the exit code of the gravest outcome."""
+    from medseg.terminal import as_json
+    from medseg.worklist import batch, outcome
+
     rows: object = state.result(raise_on_failure=False)
     if isinstance(rows, Exception):
         raise rows
-    rows = cast(tuple[outcome.StudyOutcome, ...], rows)
+    found = cast("tuple[StudyOutcome, ...]", rows)
     if json:
-        print(as_json(batch.plain(rows)))
+        print(as_json(batch.plain(found)))
     else:
         print(f"{state.message}\nAll studies: {runs / batch.INDEX}")
-    return outcome.exit_code(rows)
+    return outcome.exit_code(found)
 
 
 @app.command

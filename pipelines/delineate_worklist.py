@@ -95,7 +95,18 @@ def delineate_worklist(
     Raises:
         MedsegError: The worklist is at fault; nothing was done.
     """
-    listed = listing.studies(worklist, protocol)
+    return final_state(
+        do_all(listing.studies(worklist, protocol), runs, send_to, time_limit_seconds)
+    )
+
+
+def do_all(
+    listed: Sequence[ListedStudy], runs: Path, send_to: str | None, time_limit_seconds: float
+) -> Rows:
+    """Do every study, send what is asked to be sent, and write tables, page and artifacts.
+
+    Within a flow. Arguments as of `delineate_worklist`.
+    """
     progress = artifacts.Progress(runs, len(listed))
     rows = _rows(
         listed, [do_study.submit(study, runs, time_limit_seconds) for study in listed], progress
@@ -118,7 +129,7 @@ def delineate_worklist(
             work.note(row, runs)
     batch.write(runs, rows)
     artifacts.publish(runs, rows)
-    return final_state(rows)
+    return rows
 
 
 def final_state(rows: Rows) -> State[Rows]:

@@ -56,6 +56,10 @@ class Orthanc:
             for one in self.get("instances?expand").json()
         }
 
+    def put(self, file: bytes) -> None:
+        answer = httpx.post(f"{self.address}/instances", content=file, trust_env=False, timeout=30)
+        answer.raise_for_status()
+
     def clear(self) -> None:
         for one in self.get("patients").json():
             httpx.delete(f"{self.address}/patients/{one}", trust_env=False).raise_for_status()
