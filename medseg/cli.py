@@ -328,6 +328,20 @@ def receive(
 
 
 @app.command
+def operate(settings: Path, *, json: Json = False) -> None:
+    """Run server, worker, schedules and receiver on this machine until stopped.
+
+    It becomes a process of `pipelines`, where Prefect is.
+
+    Args:
+        settings: Such as configs/operate.yaml; docs/operations.md.
+        json: Print one JSON object a line for machines.
+    """
+    command = [sys.executable, "-m", "pipelines", "operate", str(settings)]
+    os.execv(command[0], [*command, "--json"] if json else command)  # noqa: S606
+
+
+@app.command
 def audit(runs: Path, *, json: Json = False) -> int:
     """Check the audit log of a folder of runs, and print the hash to note elsewhere.
 

@@ -5,6 +5,7 @@ The flows live in importable modules and are only called here (PREFECT.md, decis
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -137,6 +138,28 @@ def watch(
         return_state=True,
     )
     return said(state, runs, json=json)
+
+
+@app.command
+def operate(settings: Path, *, json: Json = False) -> None:
+    """Run server, worker, schedules and receiver on this machine until stopped.
+
+    Args:
+        settings: Such as configs/operate.yaml; docs/operations.md.
+        json: Print one JSON object a line for machines.
+    """
+    from json import dumps
+
+    from medseg.config import load
+    from pipelines import operate as supervisor
+    from pipelines.settings import OperateSettings
+
+    chosen = load(OperateSettings, str(settings), "operate").below(settings.resolve().parent)
+
+    def say(event: Mapping[str, object]) -> None:
+        print(dumps(event) if json else supervisor.in_words(event), flush=True)
+
+    supervisor.operate(chosen, say)
 
 
 def said(state: "State[Any]", runs: Path, *, json: bool) -> int:

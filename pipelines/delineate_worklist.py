@@ -21,7 +21,7 @@ from medseg.worklist.child import shared_process
 from medseg.worklist.deliver import deliver
 from medseg.worklist.fingerprint import ListedStudy
 from medseg.worklist.outcome import Outcome, Sent, StudyOutcome
-from pipelines import artifacts
+from pipelines import artifacts, automations
 from pipelines.tasks import is_transient
 
 Rows = tuple[StudyOutcome, ...]
@@ -95,6 +95,8 @@ def delineate_worklist(
     Raises:
         MedsegError: The worklist is at fault; nothing was done.
     """
+    if automations.attempts_are_used_up():
+        return Failed(message="It crashed too often, and is not tried again.", data=())
     return final_state(
         do_all(listing.studies(worklist, protocol), runs, send_to, time_limit_seconds)
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
 from medseg import config, sending
 from medseg.formats.dicom_find import images_of_study
@@ -12,6 +12,7 @@ from medseg.inbox import Arrival, Inbox
 from medseg.site_secret import load_site_secret
 from medseg.worklist.fingerprint import ListedStudy
 from medseg.worklist.outcome import Outcome, Sent, StudyOutcome
+from pipelines import automations
 from pipelines.delineate_worklist import do_all, final_state, one_at_a_time
 
 SETTLED = frozenset({Outcome.DONE, Outcome.REDONE, Outcome.ALREADY_DONE, Outcome.REFUSED})
@@ -47,6 +48,8 @@ def watch_inbox(
     Raises:
         MedsegError: The protocol or an address is none.
     """
+    if automations.attempts_are_used_up():
+        return Failed(message="It crashed too often, and is not tried again.", data=())
     place = Inbox(inbox, load_site_secret())
     if archive is not None:
         ask(place, archive)

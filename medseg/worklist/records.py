@@ -42,6 +42,11 @@ def note_sent(runs: Path, row: StudyOutcome) -> None:
         write(runs, replace(known, sent=row.sent))
 
 
+def forget(runs: Path, row: StudyOutcome) -> None:
+    """Remove the record of a study."""
+    (runs / FOLDER / f"{row.fingerprint}.json").unlink(missing_ok=True)
+
+
 def every(runs: Path) -> Iterator[StudyOutcome]:
     """The record of every study, the last that was worked on first."""
     found = [_read(path) for path in sorted((runs / FOLDER).glob("*.json"))]

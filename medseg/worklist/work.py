@@ -23,7 +23,8 @@ from medseg.worklist.outcome import Outcome, StudyOutcome
 logger = logging.getLogger(__name__)
 
 WORK = ".work"
-"""Folder beside the runs: what is being made, one folder a study, owned by who has its lease."""
+"""Folder beside the runs: what is being made, in a folder that its fingerprint names; it is of who
+has the lease."""
 
 DAMAGED = ".damaged"
 """Folder beside the runs: run folders that were no longer whole, until housekeeping."""
@@ -173,7 +174,7 @@ def _do(
             return known
         run = runs / run_name(digest)
         outcome = Outcome.REDONE if run.exists() else Outcome.DONE
-        work = runs / WORK / run.name
+        work = runs / WORK / digest
         _clear(work)  # what an owner left who was killed
         work.mkdir(parents=True)
         try:

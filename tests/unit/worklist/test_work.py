@@ -95,7 +95,7 @@ def test_a_damaged_run_is_done_again_with_the_same_bytes_and_kept_aside(
 def test_what_a_killed_worklist_left_is_cleared_and_the_study_done(
     study: ListedStudy, process: StudyProcess, tmp_path: Path
 ) -> None:
-    left = tmp_path / work.WORK / fingerprint(study)[:16] / ".medseg-x"
+    left = tmp_path / work.WORK / fingerprint(study) / ".medseg-x"
     left.mkdir(parents=True)
     (left / "half").write_text("half")
     assert work.do_study(study, tmp_path, process).outcome is Outcome.DONE

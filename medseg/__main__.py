@@ -1,0 +1,5 @@
+"""`python -m medseg` is the command `medseg`."""
+
+from medseg.cli import main
+
+main()

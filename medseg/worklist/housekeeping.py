@@ -1,0 +1,93 @@
+"""What may go from a folder of runs: never the latest result of a study."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.worklist import audit, batch, lease, records, work
+from medseg.worklist.outcome import StudyOutcome
+
+DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many of each went."""
+
+    damaged: int
+    superseded: int
+    tables: int
+    leases: int
+    half_made: int
+
+
+def keep_house(
+    runs: Path, *, damaged_days: float, superseded_days: float, tables_days: float
+) -> Removed:
+    """Remove what is old, and what the dead left.
+
+    Args:
+        runs: Folder of the runs.
+        damaged_days: Age of run folders that were no longer whole.
+        superseded_days: Age of runs of which there is a later one of the same study.
+        tables_days: Age of the tables of single worklists.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    if not runs.is_dir():
+        return Removed(0, 0, 0, 0, 0)
+    old = list(superseded(runs, superseded_days * DAY_SECONDS))
+    removed = Removed(
+        damaged=_remove_older(runs / work.DAMAGED, damaged_days),
+        superseded=len(old),
+        tables=_remove_older(runs / batch.FOLDER, tables_days),
+        leases=lease.clear_orphans(runs),
+        half_made=_remove_half_made(runs),
+    )
+    for row in old:
+        shutil.rmtree(runs / row.run)
+        records.forget(runs, row)
+        said = {"action": "remove", "fingerprint": row.fingerprint, "run": row.run}
+        audit.append(runs, said)
+    if old:
+        batch.write_index(runs)
+    return removed
+
+
+def superseded(runs: Path, older_seconds: float) -> Iterator[StudyOutcome]:
+    """Runs that are so old and have a later one of the same study."""
+    seen: set[str] = set()
+    for row in records.every(runs):  # the latest first
+        if row.run and row.study_key in seen and _age(runs / row.run) > older_seconds:
+            yield row
+        if row.run and row.study_key:
+            seen.add(row.study_key)
+
+
+def _remove_older(folder: Path, days: float) -> int:
+    old = [path for path in _inside(folder) if _age(path) > days * DAY_SECONDS]
+    for path in old:
+        shutil.rmtree(path)
+    return len(old)
+
+
+def _remove_half_made(runs: Path) -> int:
+    """Remove what is being made by nobody."""
+    removed = 0
+    for path in _inside(runs / work.WORK):
+        with lease.held(runs, path.name) as mine:
+            if mine is not None:
+                shutil.rmtree(path)
+                removed += 1
+    return removed
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime if path.exists() else 0.0

@@ -1,0 +1,64 @@
+"""A nightly flow that removes what is not needed, here and in Prefect's database."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+
+from medseg.worklist import housekeeping
+
+ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+
+
+@flow(name="keep-house", persist_result=False)
+def keep_house(
+    runs: Path,
+    damaged_days: float = 30,
+    superseded_days: float = 365,
+    tables_days: float = 365,
+    flow_runs_days: float = 30,
+) -> None:
+    """Remove what is old, and what the dead left.
+
+    Args:
+        runs: Folder of the runs.
+        damaged_days: Age of run folders that were no longer whole.
+        superseded_days: Age of runs of which there is a later one of the same study.
+        tables_days: Age of the tables of single worklists.
+        flow_runs_days: Age of flow runs in Prefect's database. The server gives the room that they
+            took to later ones; its file grows no more.
+    """
+    removed = housekeeping.keep_house(
+        runs,
+        damaged_days=damaged_days,
+        superseded_days=superseded_days,
+        tables_days=tables_days,
+    )
+    flow_runs = forget_flow_runs(flow_runs_days)
+    create_table_artifact(key="housekeeping", table=[{**asdict(removed), "flow_runs": flow_runs}])
+
+
+def forget_flow_runs(older_days: float) -> int:
+    """Delete old flow runs that ended; return how many they were."""
+    before = datetime.now(UTC) - timedelta(days=older_days)
+    chosen = FlowRunFilter(
+        end_time=FlowRunFilterEndTime(before_=before),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ENDED)),
+    )
+    deleted = 0
+    with get_client(sync_client=True) as client:
+        while found := client.read_flow_runs(flow_run_filter=chosen, limit=200):
+            for one in found:
+                client.delete_flow_run(one.id)
+            deleted += len(found)
+    return deleted

@@ -1,0 +1,293 @@
+"""One machine that works by itself: server, worker, schedules and receiver, watched over."""
+
+import ctypes
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from medseg.errors import ResourceError
+from medseg.run_folder import machine_faults
+from pipelines.settings import OperateSettings, ReceiverSettings, database
+
+LOOPBACK = "127.0.0.1"
+
+USER = "medseg"
+"""Before the password of the server's pages."""
+
+START_SECONDS = 120
+"""That the server has to answer; 11 s cold on two cores, far longer beside other work."""
+
+STOP_SECONDS = 20
+"""That a child has to end by itself."""
+
+MOST_RESTARTS = 10
+WITHIN_SECONDS = 600
+"""More restarts in that time are a fault that restarting does not mend."""
+
+PR_SET_PDEATHSIG = 1
+
+Say = Callable[[Mapping[str, object]], None]
+"""Told what happens, in words for machines."""
+
+
+@dataclass
+class Child:
+    """A process that is kept alive.
+
+    Attributes:
+        name: For people and the name of its log.
+        command: What is run.
+        process: It, once it was started.
+        starts: When it was started, in seconds of the monotonic clock.
+    """
+
+    name: str
+    command: Sequence[str | Path]
+    process: "subprocess.Popen[bytes] | None" = None
+    starts: list[float] = field(default_factory=list)
+
+    def start(self, environment: Mapping[str, str], logs: Path) -> None:
+        """Start it in a process group of its own; it is asked to end when this process dies."""
+        with (logs / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603  our own commands
+                [str(part) for part in self.command],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        self.starts.append(time.monotonic())
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def end(self) -> None:
+        """Ask it to end, and all that it started; kill what does not."""
+        if self.process is None:
+            return
+        self._signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+
+    def _signal(self, number: int) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+
+def operate(settings: OperateSettings, say: Say) -> None:
+    """Run everything until the process is asked to end.
+
+    Args:
+        settings: With absolute paths.
+        say: Told what happens.
+
+    Raises:
+        ResourceError: Something does not start, or keeps dying.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with machine_faults():
+        for folder in (settings.home, settings.home / "logs", settings.inbox, settings.runs):
+            folder.mkdir(parents=True, exist_ok=True)
+        settings.home.chmod(0o700)
+    os.environ.update(environment(settings))
+    server, worker, *others = children(settings)
+    try:
+        _start(server, settings)
+        _wait_until_it_answers(settings)
+        _register(settings, say)
+        for one in (worker, *others):
+            _start(one, settings)
+        say(
+            {
+                "state": "running",
+                "ui": f"http://{LOOPBACK}:{settings.port}",
+                "login": str(login_file(settings)),
+                "database": "PostgreSQL" if database() else "SQLite",
+                "receiver": _address(settings.receiver),
+            }
+        )
+        _watch_over(server, worker, others, settings, say)
+    finally:
+        for one in (*others, worker, server):
+            one.end()
+
+
+def environment(settings: OperateSettings) -> dict[str, str]:
+    """Prefect's settings: loopback, password, no telemetry, no open door (decisions 8, 14, 15)."""
+    address = f"http://{LOOPBACK}:{settings.port}"
+    password = login(settings)
+    chosen = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_PROFILES_PATH": str(settings.home / "prefect" / "profiles.toml"),
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_API_AUTH_STRING": password,
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+        "PREFECT_SERVER_API_HOST": LOOPBACK,
+        "PREFECT_SERVER_API_PORT": str(settings.port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": address,
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    }
+    if database() is not None:
+        chosen["PREFECT_API_DATABASE_CONNECTION_URL"] = str(database())
+    return chosen
+
+
+def login(settings: OperateSettings) -> str:
+    """User and password of the server, made at the first start and kept in a file of its owner."""
+    path = login_file(settings)
+    if not path.exists():
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(f"{USER}:{secrets.token_urlsafe(24)}\n")
+    return path.read_text(encoding="ascii").strip()
+
+
+def login_file(settings: OperateSettings) -> Path:
+    """Where user and password lie."""
+    return settings.home / "login"
+
+
+def children(settings: OperateSettings) -> list[Child]:
+    """Server and worker, and the receiver where one is asked for."""
+    from pipelines.deployments import POOL
+
+    prefect = [sys.executable, "-m", "prefect"]
+    made = [
+        Child("server", [*prefect, "server", "start"]),
+        Child("worker", [*prefect, "worker", "start", "--pool", POOL, "--limit", "1"]),
+    ]
+    if settings.receiver is not None:
+        made.append(Child("receiver", _receive(settings.inbox, settings.receiver)))
+    return made
+
+
+def _receive(inbox: Path, chosen: ReceiverSettings) -> list[str | Path]:
+    command: list[str | Path] = [sys.executable, "-m", "medseg", "receive", inbox]
+    command += ["--host", chosen.host, "--port", str(chosen.port), "--title", chosen.title]
+    if chosen.called:
+        command.append("--called")
+    for title in chosen.calling:
+        command += ["--calling", title]
+    for name in ("tls_certificate", "tls_key", "tls_ca"):
+        if getattr(chosen, name) is not None:
+            command += [f"--{name.replace('_', '-')}", getattr(chosen, name)]
+    return command
+
+
+def _start(child: Child, settings: OperateSettings) -> None:
+    child.start(os.environ, settings.home / "logs")
+
+
+def _register(settings: OperateSettings, say: Say) -> None:
+    from pipelines import automations, deployments
+
+    made = deployments.register(settings)
+    automations.register()
+    say({"state": "registered", "deployments": made, "ended": automations.end_runs_of_the_dead()})
+
+
+def _watch_over(
+    server: Child, worker: Child, others: Sequence[Child], settings: OperateSettings, say: Say
+) -> None:
+    """Start again what dies, until this process is asked to end."""
+    while True:
+        time.sleep(1)
+        for one in (server, worker, *others):
+            if not one.is_alive():
+                _revive(one, settings, say)
+                if one is server:
+                    _wait_until_it_answers(settings)
+                if one is worker:
+                    _end_runs_of_the_dead()
+
+
+def _revive(child: Child, settings: OperateSettings, say: Say) -> None:
+    now = time.monotonic()
+    recent = [start for start in child.starts if now - start < WITHIN_SECONDS]
+    if len(recent) > MOST_RESTARTS:
+        raise ResourceError(
+            f"The {child.name} died {len(recent)} times in {WITHIN_SECONDS // 60} minutes, so "
+            "everything was stopped.",
+            "Its log lies in the folder of the settings' `home`; mend what it says.",
+        )
+    child.end()  # what it started may still live
+    time.sleep(min(30, 2 ** (len(recent) - 1)))
+    say({"state": "restarted", "what": child.name, "times": len(child.starts)})
+    _start(child, settings)
+
+
+def _end_runs_of_the_dead() -> None:
+    from pipelines import automations
+
+    try:
+        automations.end_runs_of_the_dead()
+    except httpx.HTTPError:
+        return  # the server is away too, and starting it again does the same
+
+
+def _wait_until_it_answers(settings: OperateSettings) -> None:
+    address = f"http://{LOOPBACK}:{settings.port}/api/health"
+    user, _, password = login(settings).partition(":")
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        try:
+            if httpx.get(address, auth=(user, password), trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise ResourceError(
+        f"The server did not answer within {START_SECONDS} s, so nothing was started.",
+        "Its log lies in the folder of the settings' `home`; another program may hold the port.",
+    )
+
+
+def _address(receiver: ReceiverSettings | None) -> str | None:
+    return None if receiver is None else f"{receiver.title}@{receiver.host}:{receiver.port}"
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def in_words(event: Mapping[str, object]) -> str:
+    """What happens, for a person."""
+    if event["state"] == "running":
+        kind = event["database"]
+        lines = [
+            f"Running. Pages: {event['ui']} (user and password: {event['login']}).",
+            f"Database: {kind}."
+            + (
+                " For several workers or many studies a day name a PostgreSQL."
+                if kind == "SQLite"
+                else ""
+            ),
+        ]
+        if event["receiver"]:
+            lines.append(f"Studies are received by {event['receiver']}.")
+        return "\n".join(lines)
+    return json.dumps(event)
