@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +114,8 @@ def operate(settings: OperateSettings, say: Say) -> None:
         _register(settings, say)
         for one in (worker, *others):
             _start(one, settings)
+        if settings.receiver is not None:
+            _wait_until_it_listens(settings.receiver)
         say(
             {
                 "state": "running",
@@ -254,14 +257,27 @@ def _wait_until_it_answers(settings: OperateSettings) -> None:
     user, _, password = login(settings).partition(":")
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        try:
+        with suppress(httpx.TransportError):
             if httpx.get(address, auth=(user, password), trust_env=False).status_code == 200:
                 return
-        except httpx.TransportError:
-            pass
         time.sleep(0.5)
     raise ResourceError(
         f"The server did not answer within {START_SECONDS} s, so nothing was started.",
+        "Its log lies in the folder of the settings' `home`; another program may hold the port.",
+    )
+
+
+def _wait_until_it_listens(receiver: ReceiverSettings) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        with (
+            suppress(OSError),
+            socket.create_connection((receiver.host, receiver.port), timeout=5),
+        ):
+            return
+        time.sleep(0.5)
+    raise ResourceError(
+        f"The receiver did not listen within {START_SECONDS} s, so nothing was started.",
         "Its log lies in the folder of the settings' `home`; another program may hold the port.",
     )
 
