@@ -84,13 +84,17 @@ def contents(run: Path) -> dict[str, object]:
     return files
 
 
-def processes() -> dict[str, list[int]]:
-    """What of ours runs, by kind."""
+def processes(home: Path) -> dict[str, list[int]]:
+    """What runs of the operated machine with that home, by kind; nothing else on this one."""
+    mark = f"PREFECT_HOME={home}/prefect".encode()
     found: dict[str, list[int]] = {target: [] for target in TARGETS}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode(errors="replace").split("\0")
+            ours = mark in (path.parent / "environ").read_bytes().split(b"\0")
         except OSError:
+            continue
+        if not ours:
             continue
         line = " ".join(words)
         pid = int(path.parent.name)
@@ -103,9 +107,9 @@ def processes() -> dict[str, list[int]]:
     return found
 
 
-def kill(target: str) -> bool:
+def kill(target: str, home: Path) -> bool:
     """SIGKILL every process of a kind; False where there is none now."""
-    pids = processes()[target]
+    pids = processes(home)[target]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     return bool(pids)
@@ -134,9 +138,9 @@ def running(settings: dict[str, object], home: Path) -> int | None:
 
 def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.Random) -> None:
     """Let `medseg operate` do all, and kill."""
-    count = len(list(studies.iterdir()))
+    count, home = len(list(studies.iterdir())), folder / "home"
     settings: dict[str, object] = {
-        "home": str(folder / "home"),
+        "home": str(home),
         "inbox": str(folder / "inbox"),
         "runs": str(runs),
         "worklist": str(studies),
@@ -155,11 +159,11 @@ def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.R
                     raise SystemExit(f"not done after an hour: {len(done)} of {count}")
                 time.sleep(rng.uniform(2, 20))
                 target = TARGETS[sum(killed.values()) % len(TARGETS)]
-                if sum(killed.values()) < kills and processes()["flow"] and kill(target):
+                if sum(killed.values()) < kills and processes(home)["flow"] and kill(target, home):
                     killed[target] += 1
                     print(f"  {time.monotonic() - begin:5.0f} s: {target} killed, {len(done)} done")
             print(f"  all done after {time.monotonic() - begin:.0f} s and {dict(killed)} kills")
-            while running(settings, folder / "home") != 0:
+            while running(settings, home) != 0:
                 waits += 1
                 if waits > 300:
                     raise SystemExit("a run is shown as running for ever")
@@ -168,7 +172,7 @@ def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.R
         finally:
             operate.terminate()
             operate.wait(60)
-    print(f"  processes left: {sum(map(len, processes().values()))}")
+    print(f"  processes left: {sum(map(len, processes(home).values()))}")
 
 
 def whole(runs: Path) -> list[Path]:
