@@ -1,6 +1,5 @@
 """The command. Heavy imports wait until a command runs, so that `--help` is instant."""
 
-import logging
 import os
 import signal
 import sys
@@ -20,9 +19,6 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-"""What MEDSEG_LOG may be."""
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 """Whether to print JSON for machines instead of text."""
@@ -504,11 +500,12 @@ def run(command: App) -> None:
     What asks the process to end (SIGTERM, Ctrl-C) ends it as an error does, so that nothing is left
     behind.
     """
+    from medseg.log import begin_log
     from medseg.run_folder import machine_faults
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        _begin_log()
+        begin_log()
         with machine_faults():
             sys.exit(command(exit_on_error=False) or 0)
     except CycloptsError:
@@ -524,18 +521,6 @@ def run(command: App) -> None:
     except KeyboardInterrupt:
         print("Interrupted; nothing was left behind.", file=sys.stderr)
         sys.exit(130)
-
-
-def _begin_log() -> None:
-    level = os.environ.get("MEDSEG_LOG", "warning").lower()
-    if level not in LOG_LEVELS:
-        raise SettingsError(
-            f"MEDSEG_LOG is '{level}', which is no level of detail.",
-            f"Set it to one of {', '.join(LOG_LEVELS)}.",
-        )
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
 
 
 def main() -> None:

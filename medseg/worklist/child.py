@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from medseg.errors import MedsegError, ResourceError, StudyCrashedError, StudyTimedOutError
+from medseg.log import begin_log
 from medseg.worklist.fingerprint import ListedStudy
 
 T = TypeVar("T")
@@ -127,7 +128,8 @@ def _delineate(study: ListedStudy, run: Path, fingerprint: str) -> None:
 
 
 def _begin(parent: int) -> None:
-    """Ignore Ctrl-C, which is the parent's to act on, and go when the parent does."""
+    """Log as the command does, leave Ctrl-C to the parent, and go when the parent does."""
+    begin_log()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_go_with, args=(parent,), daemon=True).start()
 

@@ -1,0 +1,106 @@
+"""The deployments are what the settings ask for, and the server takes them twice."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+from prefect.states import Running
+from pydantic import ValidationError
+
+from medseg.config import load
+from medseg.errors import SettingsError
+from pipelines import automations, deployments
+from pipelines.delineate_worklist import delineate_worklist
+from pipelines.keep_house import keep_house
+from pipelines.operate import environment, login_file
+from pipelines.settings import DATABASE_VARIABLE, OperateSettings
+
+EXAMPLE = Path(__file__).parents[2] / "configs" / "operate.yaml"
+
+
+def example(tmp_path: Path, **more: object) -> OperateSettings:
+    values = yaml.safe_load(EXAMPLE.read_text())
+    return OperateSettings.model_validate({**values, **more}).below(tmp_path)
+
+
+def test_the_example_says_every_setting_and_its_default(tmp_path: Path) -> None:
+    named = yaml.safe_load(EXAMPLE.read_text())
+    assert named.keys() == OperateSettings.model_fields.keys()
+    paths = {name: named[name] for name in ("home", "runs", "inbox")}
+    assert load(OperateSettings, str(EXAMPLE), "operate") == OperateSettings.model_validate(paths)
+
+
+def test_an_unknown_setting_and_another_database_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationError):
+        example(tmp_path, inbux="x")
+    monkeypatch.setenv(DATABASE_VARIABLE, "mysql://x")
+    with pytest.raises(SettingsError):
+        load(OperateSettings, str(EXAMPLE), "operate")
+
+
+def test_every_deployment_runs_one_at_a_time_with_paths_alone(tmp_path: Path) -> None:
+    made = deployments.deployments(example(tmp_path, worklist="lists/night.csv"))
+    assert [f"{one.flow_name}/{one.name}" for one in made] == [
+        "watch-inbox/inbox",
+        "keep-house/nightly",
+        "delineate-worklist/nightly",
+    ]
+    for one in made:
+        assert one.concurrency_limit == 1
+        assert one.concurrency_options is not None
+        assert one.concurrency_options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
+        assert all(isinstance(value, str | float | int | None) for value in one.parameters.values())
+    assert made[2].parameters["worklist"] == str(tmp_path / "lists" / "night.csv")
+
+
+def test_registering_twice_changes_nothing(prefect_server: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        deployments.register(example(tmp_path))
+        automations.register()
+    with get_client(sync_client=True) as client:
+        assert {one.name for one in client.read_deployments()} >= {"inbox", "nightly"}
+        ours = [one for one in client.read_automations() if one.name.startswith("medseg")]
+        assert len(ours) == len(automations.automations())
+
+
+def test_runs_of_the_dead_end_as_crashed(prefect_server: Path) -> None:
+    with get_client(sync_client=True) as client:
+        lost = client.create_flow_run(delineate_worklist, parameters={})
+        client.set_flow_run_state(lost.id, Running(), force=True)
+        assert automations.end_runs_of_the_dead() >= 1
+        state = client.read_flow_run(lost.id).state
+    assert state is not None
+    assert state.is_crashed()
+
+
+def test_housekeeping_runs_as_a_flow(prefect_server: Path, tmp_path: Path) -> None:
+    assert keep_house(tmp_path, return_state=True).is_completed()
+
+
+def test_the_settings_of_prefect_close_every_door(tmp_path: Path) -> None:
+    settings = example(tmp_path)
+    settings.home.mkdir(parents=True)
+    chosen = environment(settings)
+    assert chosen["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
+    assert chosen["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+    assert chosen["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200"
+    assert chosen["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert chosen["DO_NOT_TRACK"] == "1"
+    assert chosen["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "false"
+    assert len(chosen["PREFECT_SERVER_API_AUTH_STRING"]) > 30
+    assert login_file(settings).stat().st_mode & 0o777 == 0o600
+
+
+def test_prefects_own_file_names_flows_that_are_there_and_parameters_that_they_take() -> None:
+    root = Path(__file__).parents[2]
+    for one in yaml.safe_load((root / "prefect.yaml").read_text())["deployments"]:
+        file, _, name = one["entrypoint"].partition(":")
+        flow = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
+        assert (root / file).is_file()
+        assert one["parameters"].keys() <= flow.parameters.properties.keys()
+        assert one["concurrency_limit"]["collision_strategy"] == "CANCEL_NEW"
