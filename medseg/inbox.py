@@ -99,7 +99,7 @@ class Inbox:
         """
         instance = hashlib.sha256(header.instance.encode()).hexdigest()[:NAME_DIGITS]
         # Strings, because a path object costs as much as the file.
-        folder = f"{self.folder}/{self._key(header.study)}"
+        folder = f"{self.folder}/{self.key(header.study)}"
         path = f"{folder}/{_series_name(header.series)}-{instance}.dcm"
         beside = f"{self.folder}/{INCOMING}/{secrets.token_hex(16)}"
         try:
@@ -118,7 +118,7 @@ class Inbox:
 
     def performed(self, study: str, images: int) -> None:
         """Note how many images a modality made; several steps of a study add up."""
-        self._note(self._key(study), "performed", secrets.token_hex(8), images)
+        self._note(self.key(study), "performed", secrets.token_hex(8), images)
 
     def expect(self, folder: Path, images: int) -> None:
         """Note how many images an archive has of a study."""
@@ -159,17 +159,18 @@ class Inbox:
                 handled=self._was_handled(folder.name, signature),
             )
 
+    def key(self, study: str) -> str:
+        """The pseudonym of a study, by its Study Instance UID: the name of its folder."""
+        named = f"medseg/study/{study}".encode()
+        secret = self._secret
+        digest = hashlib.sha256(named) if secret is None else hmac.new(secret, named, "sha256")
+        return digest.hexdigest()[:KEY_LENGTH]
+
     def _was_handled(self, name: str, signature: str) -> bool:
         try:
             return self._state(name, "handled").read_text(encoding="ascii") == signature
         except (OSError, UnicodeDecodeError):
             return False
-
-    def _key(self, study: str) -> str:
-        named = f"medseg/study/{study}".encode()
-        secret = self._secret
-        digest = hashlib.sha256(named) if secret is None else hmac.new(secret, named, "sha256")
-        return digest.hexdigest()[:KEY_LENGTH]
 
     def _state(self, name: str, kind: str) -> Path:
         """A file of what is known of a study; its folder's name may be a patient's."""
@@ -178,7 +179,7 @@ class Inbox:
     def _expect_as_said(self, header: Header) -> None:
         if header.expected_in_study is header.expected_in_series is None:
             return
-        key = self._key(header.study)
+        key = self.key(header.study)
         if header.expected_in_study is not None:
             self._note(key, "study", "all", header.expected_in_study)
         if header.expected_in_series is not None:

@@ -174,7 +174,7 @@ def receiving(listening: Listening, keep: Keep, performed: Performed) -> Iterato
         evt_handlers=[
             (evt.EVT_CONN_OPEN, _begin, [listening.idle_seconds]),
             (evt.EVT_ESTABLISHED, _hasten),
-            (evt.EVT_C_STORE, _store, [keep]),
+            (evt.EVT_C_STORE, store, [keep]),
             (evt.EVT_N_CREATE, _step_begins, [steps]),
             (evt.EVT_N_SET, _step_ends, [steps, performed]),
         ],
@@ -293,7 +293,7 @@ def _begin(event: Event, idle_seconds: float) -> None:
     connection.recv = recv  # type: ignore[method-assign]
 
 
-def _store(event: Event, keep: Keep) -> int:
+def store(event: Event, keep: Keep) -> int:
     """Answer C-STORE: success only when the data set is kept."""
     data = event.encoded_dataset(include_meta=False)
     sop_class, instance = (

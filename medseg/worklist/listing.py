@@ -7,12 +7,15 @@ from pathlib import Path
 from medseg import config
 from medseg.config import Protocol
 from medseg.errors import SettingsError, SourceNotFoundError
+from medseg.worklist import query
 from medseg.worklist.fingerprint import ListedStudy
 
 IMAGES = (".nii", ".nii.gz", ".hdr", ".dcm")
 """Endings of single files below a folder tree that are studies of their own."""
 
 LISTS = (".csv", ".txt")
+
+QUERIES = (".yaml", ".yml")
 
 COLUMNS = ("study", "protocol")
 
@@ -24,7 +27,8 @@ def studies(worklist: Path, protocol: str | None = None) -> tuple[ListedStudy, .
         worklist: A folder, each of whose folders and images is a study; hidden ones are left out.
             Or a list: a .txt file with a path a line, or a .csv file with the columns `study` and
             `protocol`, the second empty or missing where the study chooses. Paths of a list are
-            relative to its folder.
+            relative to its folder. Or a query of an archive, a .yaml file (`query.Query`), whose
+            studies are retrieved.
         protocol: Name of an embedded protocol or a .yaml file, for every study that names none;
             None chooses by what each study holds.
 
@@ -34,17 +38,21 @@ def studies(worklist: Path, protocol: str | None = None) -> tuple[ListedStudy, .
 
     Raises:
         SourceNotFoundError: There is nothing at the path, or no study in it.
-        SettingsError: The list is not one, or names a protocol that there is not.
+        SettingsError: The list or query is not one, or names a protocol that there is not.
+        PacsUnreachableError: The archive of a query does not answer.
+        PacsRefusalError: It refuses the query.
     """
     chosen = None if protocol is None else config.load_protocol(protocol)
     if worklist.is_dir():
         listed = [(path, chosen) for path in _in_folder(worklist)]
     elif worklist.suffix.lower() in LISTS and worklist.is_file():
         listed = [(path, own or chosen) for path, own in _in_list(worklist)]
+    elif worklist.suffix.lower() in QUERIES and worklist.is_file():
+        listed = [(path, chosen) for path in query.retrieved(worklist)]
     else:
         raise SourceNotFoundError(
-            "The worklist is neither a folder nor a list, so nothing was done.",
-            "Give a folder of studies, or a .csv or .txt file that names them.",
+            "The worklist is neither a folder, a list nor a query, so nothing was done.",
+            "Give a folder of studies, a .csv or .txt file that names them, or a .yaml query.",
         )
     if not listed:
         raise SourceNotFoundError(
