@@ -104,4 +104,5 @@ def _key(runs: Path) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.translate(MARKUP)
+    """Text as one cell of a table: a new line would end its row."""
+    return " ".join(text.split()).translate(MARKUP)
