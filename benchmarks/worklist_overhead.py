@@ -1,0 +1,128 @@
+"""What Prefect costs a worklist, and how fast a thousand finished studies are recognised.
+
+    python benchmarks/worklist_overhead.py [--studies 1000] [--turns 5]
+
+One phantom study is delineated. The others are copies of it under other patients' numbers, whose
+run folder is a copy of the first's with a manifest of its own: recognising them is the same work as if
+each had been delineated (every file of study and run is hashed). The same finished studies are
+looked at by the flow and by a plain loop in turn; their difference is Prefect's part.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from medseg import manifest
+from medseg.phantom.body import small_phantom
+from medseg.phantom.study import PHANTOM_PATIENT, write_study
+from medseg.worklist import listing, work
+from medseg.worklist.child import StudyProcess
+from medseg.worklist.fingerprint import fingerprint
+from medseg.worklist.outcome import Outcome
+
+PORT = 4397
+
+
+def make_finished(studies: Path, runs: Path, count: int) -> None:
+    """Make studies, each with a whole run folder."""
+    phantom = small_phantom()
+    for number in range(count):
+        patient = dataclasses.replace(PHANTOM_PATIENT, patient_id=f"PHANTOM-{number}")
+        write_study(studies / f"{number:04d}", phantom, patient)
+    listed = listing.studies(studies)
+    with StudyProcess() as process:
+        first = work.do_study(listed[0], runs, process)
+    for study in listed[1:]:
+        digest = fingerprint(study)
+        made = runs / work.run_name(digest)
+        shutil.copytree(runs / first.run, made)
+        whole = json.loads((made / manifest.FILE).read_bytes())
+        text = json.dumps({**whole, "fingerprint": digest}, indent=1)
+        (made / manifest.FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def plain(studies: Path, runs: Path) -> float:
+    """Seconds of a plain loop."""
+    begin = time.perf_counter()
+    with StudyProcess() as process:
+        for study in listing.studies(studies):
+            row = work.do_study(study, runs, process)
+            if row.outcome is not Outcome.ALREADY_DONE:
+                raise SystemExit(f"study {study.number}: {row.outcome}")
+    return time.perf_counter() - begin
+
+
+def flow(studies: Path, runs: Path) -> float:
+    """Seconds of the flow, in this process, on a server of its own."""
+    from pipelines.delineate_worklist import delineate_worklist
+
+    begin = time.perf_counter()
+    state = delineate_worklist(studies, runs, return_state=True)
+    if state.name != "Completed":
+        raise SystemExit(f"the flow ended as {state.name}")
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Run all of it."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--studies", type=int, default=1000)
+    options.add_argument("--turns", type=int, default=5)
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="medseg-overhead-") as name:
+        folder = Path(name)
+        os.environ |= {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api",
+            "PREFECT_LOGGING_LEVEL": "ERROR",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(PORT)]
+        with (
+            (folder / "log").open("wb") as log,
+            subprocess.Popen(command, stdout=log, stderr=log) as server,
+        ):
+            try:
+                make_finished(folder / "studies", folder / "runs", chosen.studies)
+                report(folder, chosen.studies, chosen.turns, server.pid)
+            finally:
+                server.terminate()
+
+
+def report(folder: Path, studies: int, turns: int, server: int) -> None:
+    """Measure in turn, and print."""
+    pairs = []
+    for _ in range(turns):
+        alone = plain(folder / "studies", folder / "runs")
+        pairs.append((alone, flow(folder / "studies", folder / "runs")))
+        print(f"  plain {alone:.1f} s, flow {pairs[-1][1]:.1f} s", flush=True)
+    each = [1000 * (ours - alone) / studies for alone, ours in pairs]
+    ratios = [ours / alone for alone, ours in pairs]
+    print(
+        f"{studies} finished studies are recognised in {max(ours for _, ours in pairs):.1f} s at most"
+    )
+    print(
+        f"Prefect's part: {statistics.median(each):.0f} ms a study ({min(each):.0f}-{max(each):.0f})"
+    )
+    print(
+        f"ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}, {turns} turns)"
+    )
+    status = Path(f"/proc/{server}/status").read_text(encoding="ascii")
+    memory = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    files = sum(one.stat().st_size for one in (folder / "prefect").glob("prefect.db*"))
+    print(
+        f"server afterwards: {int(memory) / 1024:.0f} MiB at most, database {files / 2**20:.1f} MiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
