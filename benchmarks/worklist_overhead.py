@@ -3,8 +3,8 @@
     python benchmarks/worklist_overhead.py [--studies 1000] [--turns 5]
 
 One phantom study is delineated. The others are copies of it under other patients' numbers, whose
-run folder is a copy of the first's with a manifest of its own: recognising them is the same work as if
-each had been delineated (every file of study and run is hashed). The same finished studies are
+run folder is a copy of the first's with a manifest of its own: recognising them is the same work as
+if each had been delineated (every file of study and run is hashed). The same finished studies are
 looked at by the flow and by a plain loop in turn; their difference is Prefect's part.
 """
 
@@ -107,21 +107,15 @@ def report(folder: Path, studies: int, turns: int, server: int) -> None:
         print(f"  plain {alone:.1f} s, flow {pairs[-1][1]:.1f} s", flush=True)
     each = [1000 * (ours - alone) / studies for alone, ours in pairs]
     ratios = [ours / alone for alone, ours in pairs]
-    print(
-        f"{studies} finished studies are recognised in {max(ours for _, ours in pairs):.1f} s at most"
-    )
-    print(
-        f"Prefect's part: {statistics.median(each):.0f} ms a study ({min(each):.0f}-{max(each):.0f})"
-    )
-    print(
-        f"ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}, {turns} turns)"
-    )
+    longest = max(ours for _, ours in pairs)
+    print(f"{studies} finished studies are recognised in {longest:.1f} s at most")
+    for name, found, unit in (("Prefect's part", each, " ms a study"), ("ratio", ratios, "")):
+        spread = f"{min(found):.2f}-{max(found):.2f}, {turns} turns"
+        print(f"{name}: {statistics.median(found):.2f}{unit} ({spread})")
     status = Path(f"/proc/{server}/status").read_text(encoding="ascii")
     memory = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     files = sum(one.stat().st_size for one in (folder / "prefect").glob("prefect.db*"))
-    print(
-        f"server afterwards: {int(memory) / 1024:.0f} MiB at most, database {files / 2**20:.1f} MiB"
-    )
+    print(f"server: {int(memory) / 1024:.0f} MiB at most, database {files / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":
