@@ -74,7 +74,7 @@ def do_study(
             digest = fingerprint(study, secret)
             row = _known(study.number, digest, runs)
             if row is None:
-                row = _do(study, digest, runs, process, limit_seconds)
+                row = _do(study, digest, runs, process, limit_seconds, secret)
     except ResourceError:
         logger.warning("study %d: the machine is at fault", study.number)
         raise
@@ -161,7 +161,12 @@ def _known(number: int, digest: str, runs: Path) -> StudyOutcome | None:
 
 
 def _do(
-    study: ListedStudy, digest: str, runs: Path, process: StudyProcess, limit_seconds: float
+    study: ListedStudy,
+    digest: str,
+    runs: Path,
+    process: StudyProcess,
+    limit_seconds: float,
+    secret: bytes | None,
 ) -> StudyOutcome:
     """Do a study that is not done, if nobody else is at it."""
     runs.mkdir(parents=True, exist_ok=True)
@@ -179,6 +184,12 @@ def _do(
         work.mkdir(parents=True)
         try:
             process.delineate(study, work / "run", digest, limit_seconds)
+            if fingerprint(study, secret) != digest:
+                raise ResourceError(
+                    "Files of the study came or changed while it was done, so this result was "
+                    "dropped.",
+                    "Nothing is to be done: it is tried again.",
+                )
             _publish(work / "run", run, mine)
         finally:
             _clear(work)

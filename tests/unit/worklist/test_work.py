@@ -142,6 +142,24 @@ def test_a_study_that_takes_too_long_is_for_another_try(
     assert lease.is_free(tmp_path, fingerprint(study))
 
 
+class Meddling(StudyProcess):
+    """Another slice comes while the study is done."""
+
+    def delineate(self, study: ListedStudy, run: Path, fingerprint: str, seconds: float) -> None:
+        run.mkdir()
+        (study.source / "late").write_bytes(b"x")
+
+
+def test_a_result_of_files_that_changed_meanwhile_is_dropped(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "study")
+    listed, runs = ListedStudy(1, tmp_path / "study"), tmp_path / "runs"
+    before = fingerprint(listed)
+    with Meddling() as process, pytest.raises(ResourceError, match="changed while"):
+        work.do_study(listed, runs, process)
+    assert not (runs / before[:16]).exists()
+    assert lease.is_free(runs, before)
+
+
 def test_renaming_and_moving_a_dicom_study_changes_nothing(source: Path, tmp_path: Path) -> None:
     for number, path in enumerate(sorted(p for p in source.rglob("*") if p.is_file())):
         (tmp_path / f"{number % 3}").mkdir(exist_ok=True)
