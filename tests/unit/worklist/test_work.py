@@ -145,7 +145,7 @@ def test_a_study_that_takes_too_long_is_for_another_try(
 class Meddling(StudyProcess):
     """Another slice comes while the study is done."""
 
-    def delineate(self, study: ListedStudy, run: Path, fingerprint: str, seconds: float) -> None:
+    def delineate(self, study: ListedStudy, run: Path, *_: object) -> None:
         run.mkdir()
         (study.source / "late").write_bytes(b"x")
 
