@@ -2,14 +2,13 @@
 
     python benchmarks/worklist_overhead.py [--studies 1000] [--turns 5]
 
-One phantom study is delineated. The others are copies of it under other patients' numbers, whose
-run folder is a copy of the first's with a manifest of its own: recognising them is the same work as
-if each had been delineated (every file of study and run is hashed). The same finished studies are
-looked at by the flow and by a plain loop in turn; their difference is Prefect's part.
+One phantom study is delineated. The others are copies of it with a note beside the images, and
+their run folder is a copy of the first's with a manifest of its own: recognising them is the same
+work as if each had been delineated (every file of study and run is hashed). The same finished
+studies are looked at by the flow and by a plain loop in turn; their difference is Prefect's part.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from medseg import manifest
 from medseg.phantom.body import small_phantom
-from medseg.phantom.study import PHANTOM_PATIENT, write_study
+from medseg.phantom.study import write_study
 from medseg.worklist import listing, work
 from medseg.worklist.child import StudyProcess
 from medseg.worklist.fingerprint import fingerprint
@@ -33,10 +32,10 @@ PORT = 4397
 
 def make_finished(studies: Path, runs: Path, count: int) -> None:
     """Make studies, each with a whole run folder."""
-    phantom = small_phantom()
-    for number in range(count):
-        patient = dataclasses.replace(PHANTOM_PATIENT, patient_id=f"PHANTOM-{number}")
-        write_study(studies / f"{number:04d}", phantom, patient)
+    write_study(studies / "0000", small_phantom())
+    for number in range(1, count):
+        shutil.copytree(studies / "0000", studies / f"{number:04d}")
+        (studies / f"{number:04d}" / "note.txt").write_text(str(number), encoding="ascii")
     listed = listing.studies(studies)
     with StudyProcess() as process:
         first = work.do_study(listed[0], runs, process)
