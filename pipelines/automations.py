@@ -4,18 +4,23 @@ A run whose worker and flow were killed says Running for ever (PREFECT.md, decis
 """
 
 from datetime import timedelta
+from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
+
+from medseg.errors import SettingsError
 
 HEARTBEAT_SECONDS = 30
 
@@ -25,12 +30,28 @@ SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 MOST_ATTEMPTS = 3
 
 ENDS = tuple(
-    f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")
+    f"prefect.flow-run.{state}"
+    for state in ("Completed", "CompletedWithFailures", "Failed", "Cancelled", "Crashed")
 )
 
 
-def automations() -> tuple[AutomationCore, ...]:
-    """No heartbeat: crashed. Crashed: scheduled again; the flows count their attempts."""
+LOOK = tuple(
+    f"prefect.flow-run.{state}" for state in ("Failed", "CompletedWithFailures", "Crashed")
+)
+"""After which somebody must look."""
+
+TOLD = "{{ flow.name }} ended as {{ flow_run.state.name }}; run {{ flow_run.id }} says more."
+"""No parameter, name or message of the run: it leaves the machine."""
+
+
+def automations(notify: UUID | None = None) -> tuple[AutomationCore, ...]:
+    """What the server does by itself.
+
+    No heartbeat: crashed. Crashed: scheduled again; the flows count their attempts. Failed: told.
+
+    Args:
+        notify: The notification block that is told of failures; None shows them in the UI alone.
+    """
     every = {"prefect.resource.id": "prefect.flow-run.*"}
     silent = EventTrigger(
         posture=Posture.Proactive,
@@ -47,6 +68,18 @@ def automations() -> tuple[AutomationCore, ...]:
         for_each={"prefect.resource.id"},
         expect={"prefect.flow-run.Crashed"},
         threshold=1,
+    )
+    look = EventTrigger(
+        posture=Posture.Reactive,
+        match=every,
+        for_each={"prefect.resource.id"},
+        expect=set(LOOK),
+        threshold=1,
+    )
+    tell: ActionTypes = (
+        DoNothing()
+        if notify is None
+        else SendNotification(block_document_id=notify, subject="medseg", body=TOLD)
     )
     return (
         AutomationCore(
@@ -67,20 +100,41 @@ def automations() -> tuple[AutomationCore, ...]:
                 )
             ],
         ),
+        AutomationCore(name="medseg: somebody must look", trigger=look, actions=[tell]),
     )
 
 
-def register() -> None:
-    """Make the automations on the server, in place of those of the same name."""
+def register(notify: str | None = None) -> None:
+    """Make the automations on the server, in place of those of the same name.
+
+    Args:
+        notify: TYPE/NAME of the notification block that is told of failures, or None.
+
+    Raises:
+        SettingsError: There is no such block.
+    """
     with get_client(sync_client=True) as client:
-        for one in automations():
+        for one in automations(None if notify is None else _block(client, notify)):
             for old in client.read_automations_by_name(one.name):
                 client.delete_automation(old.id)
             client.create_automation(one)
 
 
+def _block(client: SyncPrefectClient, named: str) -> UUID:
+    kind, _, name = named.partition("/")
+    try:
+        return client.read_block_document_by_name(name, kind, include_secrets=False).id
+    except ObjectNotFound:
+        raise SettingsError(
+            "There is no notification block of that type and name, so nothing was started.",
+            "Start once without `notify_block`, make the block in the UI, then name it.",
+        ) from None
+
+
 def end_runs_of_the_dead() -> int:
-    """Mark what says that it runs as crashed; to be called when no worker is alive.
+    """Mark what says that it runs as crashed, and free every slot that it held.
+
+    To be called when no worker is alive.
 
     Returns:
         How many they were.
@@ -96,6 +150,12 @@ def end_runs_of_the_dead() -> int:
         found = client.read_flow_runs(flow_run_filter=chosen, limit=200)
         for one in found:
             client.set_flow_run_state(one.id, Crashed(message="Its worker was killed."), force=True)
+        # A server that was killed too has forgotten who held what, and would never free it.
+        for limit in client.read_global_concurrency_limits(limit=200):
+            if limit.active_slots:
+                client.update_global_concurrency_limit(
+                    limit.name, GlobalConcurrencyLimitUpdate(active_slots=0)
+                )
     return len(found)
 
 

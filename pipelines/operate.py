@@ -1,6 +1,7 @@
 """One machine that works by itself: server, worker, schedules and receiver, watched over."""
 
 import ctypes
+import fcntl
 import json
 import os
 import secrets
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -108,6 +110,7 @@ def operate(settings: OperateSettings, say: Say) -> None:
         settings.home.chmod(0o700)
     os.environ.update(environment(settings))
     server, worker, *others = children(settings)
+    held = _hold(settings.home)
     try:
         _start(server, settings)
         _wait_until_it_answers(settings)
@@ -129,6 +132,21 @@ def operate(settings: OperateSettings, say: Say) -> None:
     finally:
         for one in (*others, worker, server):
             one.end()
+        held.close()
+
+
+def _hold(home: Path) -> IO[str]:
+    """Be the only one in a home: another would end the runs of our worker as if it were dead."""
+    file = (home / "operate.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ResourceError(
+            "Another `medseg operate` is at work with this `home`, so nothing was started.",
+            "Stop it first, or give another `home`.",
+        ) from None
+    return file
 
 
 def environment(settings: OperateSettings) -> dict[str, str]:
@@ -209,7 +227,7 @@ def _register(settings: OperateSettings, say: Say) -> None:
     from pipelines import automations, deployments
 
     made = deployments.register(settings)
-    automations.register()
+    automations.register(settings.notify_block)
     say({"state": "registered", "deployments": made, "ended": automations.end_runs_of_the_dead()})
 
 
@@ -221,14 +239,15 @@ def _watch_over(
         time.sleep(1)
         for one in (server, worker, *others):
             if not one.is_alive():
-                _revive(one, settings, say)
+                _revive(one, settings, say, before=_end_runs_of_the_dead if one is worker else None)
                 if one is server:
                     _wait_until_it_answers(settings)
-                if one is worker:
-                    _end_runs_of_the_dead()
 
 
-def _revive(child: Child, settings: OperateSettings, say: Say) -> None:
+def _revive(
+    child: Child, settings: OperateSettings, say: Say, before: Callable[[], None] | None
+) -> None:
+    """Start it again, after a pause that grows; `before` while nothing of it is alive."""
     now = time.monotonic()
     recent = [start for start in child.starts if now - start < WITHIN_SECONDS]
     if len(recent) > MOST_RESTARTS:
@@ -239,6 +258,8 @@ def _revive(child: Child, settings: OperateSettings, say: Say) -> None:
         )
     child.end()  # what it started may still live
     time.sleep(min(30, 2 ** (len(recent) - 1)))
+    if before is not None:
+        before()
     say({"state": "restarted", "what": child.name, "times": len(child.starts)})
     _start(child, settings)
 

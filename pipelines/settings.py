@@ -87,6 +87,10 @@ class OperateSettings(Settings):
 
     housekeeping: HousekeepingSettings = HousekeepingSettings()
 
+    notify_block: str | None = Field(default=None, pattern="^[a-z0-9-]+/[a-z0-9-]+$")
+    """TYPE/NAME of a notification block of Prefect, such as slack-webhook/on-call, that is told of
+    failures. None shows them in the UI alone."""
+
     @model_validator(mode="after")
     def _is_a_database(self) -> "OperateSettings":
         if database() is not None and not str(database()).startswith("postgresql+asyncpg://"):

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.states import Running
 from pydantic import ValidationError
 
 from medseg.config import load
-from medseg.errors import SettingsError
+from medseg.errors import ResourceError, SettingsError
+from medseg.worklist.outcome import Outcome, StudyOutcome
 from pipelines import automations, deployments
-from pipelines.delineate_worklist import delineate_worklist
+from pipelines.delineate_worklist import delineate_worklist, final_state
 from pipelines.keep_house import keep_house
-from pipelines.operate import environment, login_file
+from pipelines.operate import _hold, environment, login_file
 from pipelines.settings import DATABASE_VARIABLE, OperateSettings
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "operate.yaml"
@@ -68,11 +70,33 @@ def test_registering_twice_changes_nothing(prefect_server: Path, tmp_path: Path)
         assert len(ours) == len(automations.automations())
 
 
+def test_a_block_that_is_told_of_failures_must_be_there(prefect_server: Path) -> None:
+    with pytest.raises(SettingsError):
+        automations.register("slack-webhook/nobody")
+
+
+def test_two_machines_in_one_home_are_refused_before_anything_is_started(tmp_path: Path) -> None:
+    held = _hold(tmp_path)
+    with pytest.raises(ResourceError):
+        _hold(tmp_path)
+    held.close()
+    _hold(tmp_path).close()
+
+
+def test_a_run_that_ends_under_a_name_of_ours_is_not_taken_for_silent() -> None:
+    state = final_state((StudyOutcome(1, "", Outcome.DONE), StudyOutcome(2, "", Outcome.CRASHED)))
+    assert f"prefect.flow-run.{state.name}" in automations.ENDS
+
+
 def test_runs_of_the_dead_end_as_crashed(prefect_server: Path) -> None:
     with get_client(sync_client=True) as client:
         lost = client.create_flow_run(delineate_worklist, parameters={})
         client.set_flow_run_state(lost.id, Running(), force=True)
+        client.create_global_concurrency_limit(
+            GlobalConcurrencyLimitCreate(name="gpu0", limit=1, active_slots=1)
+        )
         assert automations.end_runs_of_the_dead() >= 1
+        assert client.read_global_concurrency_limit_by_name("gpu0").active_slots == 0
         state = client.read_flow_run(lost.id).state
     assert state is not None
     assert state.is_crashed()
