@@ -12,6 +12,7 @@ import platform
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -64,9 +65,8 @@ def fingerprint(study: ListedStudy, secret: bytes | None = None) -> str:
         "series": {role: _content(path) for role, path in sorted(study.series.items())},
         "mask": _mask(study.mask),
         "settings": None if study.protocol is None else config.plain(study.protocol),
-        "configs": _configs(study.protocol),
-        "versions": {name: version(name) for name in ("medseg", *RECORDED_PACKAGES)},
-        "python": platform.python_version(),
+        "configs": _configs(None if study.protocol is None else study.protocol.segment.model),
+        "versions": _versions(),
         "secret": keyed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -123,16 +123,28 @@ def _mask(mask: MaskSettings | None) -> object:
     return {**settings, "file": _content(mask.path)}
 
 
-def _configs(protocol: Protocol | None) -> Mapping[str, object]:
-    """The cards and the structures that the study may be done with; cards pin the weights."""
-    chosen = (
-        [config.load_protocol(name) for name in config.embedded("protocols")]
-        if protocol is None
-        else [protocol]
-    )
-    cards = {one.segment.model: config.load_card(one.segment.model) for one in chosen}
+@cache
+def _configs(model: str | None) -> Mapping[str, object]:
+    """The cards, which pin the weights, and the structures that a study may be done with.
+
+    Read once: to parse them takes longer than to recognise a finished study.
+
+    Args:
+        model: The one that a protocol names; None where any embedded protocol may be chosen.
+    """
+    protocols = [config.load_protocol(name) for name in config.embedded("protocols")]
+    chosen = [] if model is not None else [config.plain(one) for one in protocols]
+    models = {one.segment.model for one in protocols} if model is None else {model}
     return {
-        "protocols": [config.plain(one) for one in chosen],
-        "cards": {name: config.plain(card) for name, card in sorted(cards.items())},
+        "protocols": chosen,
+        "cards": {name: config.plain(config.load_card(name)) for name in sorted(models)},
         "structures": {name: repr(one) for name, one in sorted(config.load_structures().items())},
+    }
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("medseg", *RECORDED_PACKAGES)},
     }
