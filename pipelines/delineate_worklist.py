@@ -5,23 +5,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from medseg.errors import MedsegError
+from medseg.errors import MedsegError, StudyCrashedError
 from medseg.site_secret import load_site_secret
 from medseg.worklist import batch, listing, records, work
 from medseg.worklist.child import shared_process
 from medseg.worklist.deliver import deliver
 from medseg.worklist.fingerprint import ListedStudy
 from medseg.worklist.outcome import Outcome, Sent, StudyOutcome
-from pipelines import artifacts, automations
+from pipelines import artifacts, automations, runners
 from pipelines.tasks import is_transient
 
 Rows = tuple[StudyOutcome, ...]
@@ -62,15 +60,10 @@ def deliver_study(row: StudyOutcome, runs: Path, to: str) -> StudyOutcome:
     return deliver(row, runs, to)
 
 
-def one_at_a_time() -> TaskRunner[Any]:
-    """Studies in turn, in this process and its child."""
-    return ThreadPoolTaskRunner(max_workers=1)
-
-
 @flow(
     name="delineate-worklist",
     persist_result=False,
-    task_runner=one_at_a_time(),
+    task_runner=runners.chosen(),
 )
 def delineate_worklist(
     worklist: Path,
@@ -154,10 +147,22 @@ def _rows(
     """Wait for every task, whatever becomes of it."""
     rows: list[StudyOutcome] = []
     for study, future in zip(listed, futures, strict=True):
-        rows.append(_row(study, future.result(raise_on_failure=False)))
+        rows.append(_row(study, _result(future)))
         if progress is not None:
             progress.tell(len(rows))
     return tuple(rows)
+
+
+def _result(future: PrefectFuture[StudyOutcome]) -> object:
+    """What a task returned or raised; of one that Dask gave up it is not asked, but said."""
+    future.wait()
+    state = future.state
+    if state.is_final():
+        return state.result(raise_on_failure=False)
+    return StudyCrashedError(
+        "The workers that tried the study died one after another, so nothing of it was kept.",
+        "Look at the memory of the workers, and run the study alone with `medseg delineate`.",
+    )
 
 
 def _row(study: ListedStudy, result: object) -> StudyOutcome:
@@ -170,7 +175,7 @@ def _row(study: ListedStudy, result: object) -> StudyOutcome:
 
 
 def _sent(rows: Rows, futures: Sequence[PrefectFuture[StudyOutcome]]) -> Rows:
-    results = [future.result(raise_on_failure=False) for future in futures]
+    results = [_result(future) for future in futures]
     return tuple(
         result if isinstance(result, StudyOutcome) else replace(row, sent=Sent.FAILED)
         for row, result in zip(rows, results, strict=True)

@@ -12,8 +12,8 @@ from medseg.inbox import Arrival, Inbox
 from medseg.site_secret import load_site_secret
 from medseg.worklist.fingerprint import ListedStudy
 from medseg.worklist.outcome import Outcome, Sent, StudyOutcome
-from pipelines import automations
-from pipelines.delineate_worklist import do_all, final_state, one_at_a_time
+from pipelines import automations, runners
+from pipelines.delineate_worklist import do_all, final_state
 
 SETTLED = frozenset({Outcome.DONE, Outcome.REDONE, Outcome.ALREADY_DONE, Outcome.REFUSED})
 """After which a study is left alone until something of it changes."""
@@ -21,7 +21,7 @@ SETTLED = frozenset({Outcome.DONE, Outcome.REDONE, Outcome.ALREADY_DONE, Outcome
 ANSWER_SECONDS = 10.0
 
 
-@flow(name="watch-inbox", persist_result=False, task_runner=one_at_a_time())
+@flow(name="watch-inbox", persist_result=False, task_runner=runners.chosen())
 def watch_inbox(
     inbox: Path,
     runs: Path,
