@@ -147,16 +147,19 @@ def end_runs_of_the_dead() -> int:
         )
     )
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(flow_run_filter=chosen, limit=200)
-        for one in found:
-            client.set_flow_run_state(one.id, Crashed(message="Its worker was killed."), force=True)
+        ended = 0
+        while found := client.read_flow_runs(flow_run_filter=chosen, limit=200):
+            for one in found:
+                dead = Crashed(message="Its worker was killed.")
+                client.set_flow_run_state(one.id, dead, force=True)
+            ended += len(found)
         # A server that was killed too has forgotten who held what, and would never free it.
         for limit in client.read_global_concurrency_limits(limit=200):
             if limit.active_slots:
                 client.update_global_concurrency_limit(
                     limit.name, GlobalConcurrencyLimitUpdate(active_slots=0)
                 )
-    return len(found)
+    return ended
 
 
 def attempts_are_used_up() -> bool:

@@ -33,9 +33,10 @@ START_SECONDS = 120
 STOP_SECONDS = 20
 """That a child has to end by itself."""
 
-MOST_RESTARTS = 10
+MOST_RESTARTS = 20
 WITHIN_SECONDS = 600
-"""More restarts in that time are a fault that restarting does not mend."""
+"""More restarts in that time are a fault that restarting does not mend. A worker whose server was
+killed dies with it."""
 
 PR_SET_PDEATHSIG = 1
 

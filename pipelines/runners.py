@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from medseg.errors import SettingsError
@@ -28,6 +29,11 @@ def chosen() -> TaskRunner[Any]:
     address = os.environ.get(ADDRESS, "")
     if not address:
         return ThreadPoolTaskRunner(max_workers=1)
+    if PREFECT_API_URL.value() is None:
+        raise SettingsError(
+            f"{ADDRESS} is set, but no server of Prefect is, so each worker would start its own.",
+            "Start `prefect server start` or `medseg operate`, and set PREFECT_API_URL.",
+        )
     if address.startswith(LOCAL):
         count = address.removeprefix(LOCAL)
         if not count.isdecimal() or not 1 <= int(count) <= MOST_LOCAL:

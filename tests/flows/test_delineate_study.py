@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
-from medseg import run_folder, stages
+from medseg import manifest, run_folder, stages
 from medseg.errors import InputError
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import PHANTOM_PATIENT, write_study
@@ -62,6 +62,9 @@ def contents(run: Path) -> dict[str, bytes]:
     }
     assert record.pop("peak_memory_mib") > 0
     files[run_folder.RUN_RECORD] = json.dumps(record).encode()
+    whole = json.loads(files[manifest.FILE])
+    del whole["files"][run_folder.RUN_RECORD]
+    files[manifest.FILE] = json.dumps(whole).encode()
     return files
 
 
@@ -79,6 +82,7 @@ def test_the_flow_writes_what_the_command_writes(flow_run: Path, command_run: Pa
             run_folder.REPORT_HTML,
             *([run_folder.REPORT_PDF, run_folder.DICOM_REPORT] if pdf.missing() is None else []),
             run_folder.RUN_RECORD,
+            manifest.FILE,
             run_folder.DICOM_LESIONS,
             run_folder.DICOM_MEASUREMENTS,
             run_folder.DICOM_STRUCTURES,
