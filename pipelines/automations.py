@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
@@ -150,7 +150,7 @@ def end_runs_of_the_dead() -> int:
         ended = 0
         while found := client.read_flow_runs(flow_run_filter=chosen, limit=200):
             for one in found:
-                dead = Crashed(message="Its worker was killed.")
+                dead: State[None] = Crashed(message="Its worker was killed.")
                 client.set_flow_run_state(one.id, dead, force=True)
             ended += len(found)
         # A server that was killed too has forgotten who held what, and would never free it.
