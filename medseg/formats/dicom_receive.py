@@ -151,11 +151,6 @@ def receiving(listening: Listening, keep: Keep, performed: Performed) -> Iterato
     Raises:
         OSError: The address is taken, or not of this machine.
     """
-    # Any storage class, in the transfer syntax that its sender likes best.
-    _config.UNRESTRICTED_STORAGE_SERVICE = True
-    _config.LOG_HANDLER_LEVEL = "none"  # nothing of a message is written down, nor costs time
-    _config.LOG_REQUEST_IDENTIFIERS = False
-    _config.LOG_RESPONSE_IDENTIFIERS = False
     entity = AE(ae_title=listening.title)
     entity.maximum_pdu_size = PDU_BYTES
     entity.maximum_associations = listening.most_at_once
@@ -167,25 +162,48 @@ def receiving(listening: Listening, keep: Keep, performed: Performed) -> Iterato
     entity.add_supported_context(Verification)
     entity.add_supported_context(ModalityPerformedProcedureStep)
     steps = Steps()
-    server = entity.start_server(
-        (listening.host, listening.port),
-        block=False,
-        ssl_context=listening.tls,
-        evt_handlers=[
-            (evt.EVT_CONN_OPEN, _begin, [listening.idle_seconds]),
-            (evt.EVT_ESTABLISHED, _hasten),
-            (evt.EVT_C_STORE, store, [keep]),
-            (evt.EVT_N_CREATE, _step_begins, [steps]),
-            (evt.EVT_N_SET, _step_ends, [steps, performed]),
-        ],
-    )
-    if server is None:
-        raise TypeError("a server that does not block")
+    with _as_they_come():
+        server = entity.start_server(
+            (listening.host, listening.port),
+            block=False,
+            ssl_context=listening.tls,
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _begin, [listening.idle_seconds]),
+                (evt.EVT_ESTABLISHED, _hasten),
+                (evt.EVT_C_STORE, store, [keep]),
+                (evt.EVT_N_CREATE, _step_begins, [steps]),
+                (evt.EVT_N_SET, _step_ends, [steps, performed]),
+            ],
+        )
+        if server is None:
+            raise TypeError("a server that does not block")
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            entity.shutdown()
+
+
+@contextmanager
+def _as_they_come() -> Iterator[None]:
+    """Take any storage class, in the transfer syntax that its sender likes best, and log nothing.
+
+    pynetdicom has these settings for the whole process alone; they are set back.
+    """
+    chosen: dict[str, object] = {
+        "UNRESTRICTED_STORAGE_SERVICE": True,
+        "LOG_HANDLER_LEVEL": "none",
+        "LOG_REQUEST_IDENTIFIERS": False,
+        "LOG_RESPONSE_IDENTIFIERS": False,
+    }
+    before = {name: getattr(_config, name) for name in chosen}
+    for name, value in chosen.items():
+        setattr(_config, name, value)
     try:
-        yield int(server.server_address[1])
+        yield
     finally:
-        server.shutdown()
-        entity.shutdown()
+        for name, value in before.items():
+            setattr(_config, name, value)
 
 
 def read_header(data: bytes, syntax: UID, instance: str) -> Header:

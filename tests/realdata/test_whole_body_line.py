@@ -63,6 +63,7 @@ def test_the_run_folder_is_whole_and_its_table_is_its_mask(run: Path) -> None:
         "instances.json",
         "instances.parquet",
         "lesions.nii.gz",
+        "manifest.json",
         "organs.nii.gz",
         "report.html",
         *(["report.pdf"] if pdf.missing() is None else []),

@@ -143,6 +143,7 @@ def test_every_error_has_the_exit_code_of_its_kind() -> None:
         errors.ModelError: 5,
         errors.ResourceError: 75,
         errors.ExportMismatchError: 1,
+        errors.StudyCrashedError: 1,
     }
     for kind in every_error():
         expected = [code for base, code in codes.items() if issubclass(kind, base)]
