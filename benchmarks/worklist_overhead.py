@@ -99,6 +99,9 @@ def main() -> None:
 
 def report(folder: Path, studies: int, turns: int, server: int) -> None:
     """Measure in turn, and print."""
+    plain(
+        folder / "studies", folder / "runs"
+    )  # whose first look notes the copies in record and log
     pairs = []
     for _ in range(turns):
         alone = plain(folder / "studies", folder / "runs")

@@ -77,7 +77,10 @@ def ask(place: Inbox, archive: str) -> None:
 
 
 def settle(place: Inbox, complete: list[Arrival], rows: tuple[StudyOutcome, ...]) -> None:
-    """Note what needs nothing more; a slice that came meanwhile makes it another content."""
+    """Note what needs nothing more; a slice that came meanwhile makes it another content.
+
+    A study whose files could not be read has no fingerprint, and is looked at again.
+    """
     for one, row in zip(complete, rows, strict=True):
-        if row.outcome in SETTLED and row.sent is not Sent.FAILED:
+        if row.fingerprint and row.outcome in SETTLED and row.sent is not Sent.FAILED:
             place.handled(one)

@@ -9,6 +9,7 @@ part of that.
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 import threading
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 LASTS_SECONDS = 120.0
 RENEWED_AFTER_SECONDS = 20.0
@@ -150,8 +153,13 @@ def clear_orphans(runs: Path) -> int:
 
 
 def _keep(lease: Lease, over: threading.Event) -> None:
-    while not over.wait(RENEWED_AFTER_SECONDS) and lease.renew():
-        pass
+    """Renew until it is over or lost; a disk that is full or away now may be there next time."""
+    is_ours = True
+    while is_ours and not over.wait(RENEWED_AFTER_SECONDS):
+        try:
+            is_ours = lease.renew()
+        except OSError as error:
+            logger.warning("a lease could not be renewed (%s)", type(error).__name__)
 
 
 @contextmanager
@@ -173,7 +181,8 @@ def _holder(path: Path) -> Owner | None:
 
 
 def _write(path: Path, owner: Owner) -> None:
-    beside = path.with_name(f".{owner.token}")
+    # Always the same name: what a killed writer left is written over, and nothing piles up.
+    beside = path.with_name(f".{path.name}")
     text = json.dumps({**asdict(owner), "expires": time.time() + LASTS_SECONDS})
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)

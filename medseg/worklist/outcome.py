@@ -11,6 +11,7 @@ from medseg.errors import (
     MedsegError,
     ModelError,
     ResourceError,
+    RunFolderError,
     SettingsError,
     StudyCrashedError,
     StudyTimedOutError,
@@ -42,7 +43,7 @@ class Outcome(StrEnum):
     """An export was not what had been measured: a fault of medseg."""
 
     RESOURCE = "resource"
-    """The machine is at fault: disk or memory full."""
+    """The machine is at fault: disk or memory full, or the folder of the runs cannot be used."""
 
     TIMED_OUT = "timed-out"
     """It took longer than its limit, and was stopped."""
@@ -147,6 +148,7 @@ def outcome_of(error: MedsegError) -> Outcome:
         (StudyTimedOutError, Outcome.TIMED_OUT),
         (StudyCrashedError, Outcome.CRASHED),
         (ResourceError, Outcome.RESOURCE),
+        (RunFolderError, Outcome.RESOURCE),
         (InputError, Outcome.REFUSED),
         (SettingsError, Outcome.SETTINGS_ERROR),
         (ModelError, Outcome.MODEL_ERROR),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medseg import batch_table, manifest
-from medseg.errors import MedsegError, ResourceError, RunFolderError
+from medseg.errors import MedsegError, ResourceError, RunFolderError, SourceNotFoundError
 from medseg.run_folder import RUN_RECORD, machine_faults
 from medseg.worklist import audit, lease, records
 from medseg.worklist.child import StudyProcess
@@ -36,7 +36,8 @@ NAME_DIGITS = 16
 LOOKS_AGAIN_SECONDS = 1.0
 
 LOOKED_AT = frozenset({Outcome.ALREADY_DONE, Outcome.BUSY})
-"""Nothing was done, so nothing is noted."""
+"""Nothing was done, so nothing is noted; but what is done and has no record, since who did it was
+killed before he could note it."""
 
 
 def run_name(digest: str) -> str:
@@ -82,7 +83,7 @@ def do_study(
         row = StudyOutcome.failed(study.number, digest, error)
     logger.info("study %d: %s", study.number, row.outcome)
     row = replace(row, seconds=round(time.monotonic() - begin, 3))
-    if row.outcome not in LOOKED_AT and not row.ended:
+    if not row.ended and (row.outcome not in LOOKED_AT or _is_unnoted(row, runs)):
         row = replace(row, ended=datetime.now(UTC).isoformat(timespec="seconds"))
         note(row, runs)
     return row
@@ -95,9 +96,10 @@ def note(row: StudyOutcome, runs: Path) -> None:
         ResourceError: The disk is full.
     """
     with _faults():
+        # The record last: without it, who finds the run notes it in both.
+        audit.append(runs, audit.about(row, models_of(row, runs)))
         if row.fingerprint:
             records.write(runs, row)
-        audit.append(runs, audit.about(row, models_of(row, runs)))
 
 
 def models_of(row: StudyOutcome, runs: Path) -> Mapping[str, str]:
@@ -147,6 +149,11 @@ def _faults() -> Iterator[None]:
         ) from None
 
 
+def _is_unnoted(row: StudyOutcome, runs: Path) -> bool:
+    """Whether a study is done, and no record says so."""
+    return row.outcome is Outcome.ALREADY_DONE and records.read(runs, row.fingerprint) is None
+
+
 def _known(number: int, digest: str, runs: Path) -> StudyOutcome | None:
     """What is known of a study without doing it; None where it is to be done."""
     run = runs / run_name(digest)
@@ -191,6 +198,12 @@ def _do(
                     "Nothing is to be done: it is tried again.",
                 )
             _publish(work / "run", run, mine)
+        except SourceNotFoundError:
+            # It was there to be hashed, so the study is not at fault, and no refusal is kept.
+            raise ResourceError(
+                "Files of the study went away while it was done, so nothing of it was kept.",
+                "Check that the storage is there; the next worklist tries it again.",
+            ) from None
         finally:
             _clear(work)
         return _row(study.number, digest, outcome, run)

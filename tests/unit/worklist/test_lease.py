@@ -111,6 +111,29 @@ def test_a_lease_is_renewed_while_the_work_lasts(
     assert threading.active_count() < 10
 
 
+def test_a_lease_outlives_a_disk_that_refuses_one_renewal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LASTS_SECONDS", 2.0)
+    monkeypatch.setattr(lease, "RENEWED_AFTER_SECONDS", 0.1)
+    with lease.held(tmp_path, STUDY) as mine:
+        assert mine is not None
+        in_the_way = mine.path.with_name(f".{STUDY}")
+        in_the_way.mkdir()
+        time.sleep(0.5)
+        in_the_way.rmdir()
+        time.sleep(2.5)
+        assert mine.is_held()
+
+
+def test_what_a_killed_writer_of_a_lease_left_goes_with_the_next(tmp_path: Path) -> None:
+    with lease.held(tmp_path, STUDY) as mine:
+        assert mine is not None
+        mine.path.with_name(f".{STUDY}").write_text("half")
+        assert mine.renew()
+    assert [path.name for path in (tmp_path / lease.FOLDER).iterdir()] == [lease.MUTEX]
+
+
 def test_housekeeping_removes_the_leases_of_the_dead_alone(tmp_path: Path) -> None:
     alive, dead = lease.take(tmp_path, STUDY), lease.take(tmp_path, "b" * 64)
     assert alive is not None

@@ -1,5 +1,6 @@
 """A study is done once, whatever was there before; one fault stops nobody else."""
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,14 +11,14 @@ import pytest
 
 from medseg import manifest, run_folder
 from medseg.config import MaskSettings
-from medseg.errors import ResourceError
+from medseg.errors import MedsegError, ResourceError, SourceNotFoundError
 from medseg.formats import nifti
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import write_study
-from medseg.worklist import lease, records, work
+from medseg.worklist import audit, lease, records, work
 from medseg.worklist.child import StudyProcess
 from medseg.worklist.fingerprint import ListedStudy, fingerprint
-from medseg.worklist.outcome import Outcome
+from medseg.worklist.outcome import Outcome, StudyOutcome
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +159,49 @@ def test_a_result_of_files_that_changed_meanwhile_is_dropped(source: Path, tmp_p
         work.do_study(listed, runs, process)
     assert not (runs / before[:16]).exists()
     assert lease.is_free(runs, before)
+
+
+class Hiccup(StudyProcess):
+    """The storage of the runs is away for a moment."""
+
+    def delineate(self, *_: object) -> None:
+        raise OSError(errno.EIO, "CANARY")
+
+
+class Away(StudyProcess):
+    """The storage of the study is away after it was hashed."""
+
+    def delineate(self, *_: object) -> None:
+        raise SourceNotFoundError("There is nothing.", "Look.")
+
+
+@pytest.mark.parametrize("kind", [Hiccup, Away])
+def test_a_storage_that_was_away_for_a_moment_loses_no_study(
+    kind: type[StudyProcess], study: ListedStudy, process: StudyProcess, tmp_path: Path
+) -> None:
+    with kind() as poor:
+        try:
+            row = work.do_study(study, tmp_path, poor)
+            outcome = row.outcome
+            assert "CANARY" not in row.problem
+        except MedsegError as error:
+            outcome = StudyOutcome.failed(1, "", error).outcome
+    assert outcome is Outcome.RESOURCE
+    assert work.do_study(study, tmp_path, process).outcome is Outcome.DONE
+
+
+def test_what_was_killed_between_its_run_and_its_note_is_noted_by_the_next(
+    study: ListedStudy, runs: Path, process: StudyProcess
+) -> None:
+    """The next look finds the run, and writes what the dead could not: once."""
+    shutil.rmtree(runs / records.FOLDER)
+    for name in (audit.LOG, audit.HEAD):
+        (runs / name).unlink()
+    for _ in range(2):
+        assert work.do_study(study, runs, process).outcome is Outcome.ALREADY_DONE
+    (noted,) = records.every(runs)
+    assert noted.run == fingerprint(study)[:16]
+    assert audit.check(runs).lines == 1
 
 
 def test_renaming_and_moving_a_dicom_study_changes_nothing(source: Path, tmp_path: Path) -> None:
