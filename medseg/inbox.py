@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,8 @@ class Inbox:
                 file.write(data)
             _appear(beside, path, data)
         finally:
-            os.unlink(beside)  # noqa: PTH108
+            with suppress(FileNotFoundError):  # where it could not even be made
+                os.unlink(beside)  # noqa: PTH108
         self._expect_as_said(header)
 
     def clear_incoming(self) -> None:

@@ -7,8 +7,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from medseg.errors import RunFolderError
-
 FILE = "manifest.json"
 
 
@@ -61,18 +59,3 @@ def is_whole(folder: Path, fingerprint: str) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-def fingerprint_of(folder: Path) -> str:
-    """The fingerprint in a run folder's manifest; "" for a run that no worklist asked for.
-
-    Raises:
-        RunFolderError: There is no manifest, or it cannot be read.
-    """
-    try:
-        return str(json.loads((folder / FILE).read_bytes())["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunFolderError(
-            "A run folder has no manifest that can be read, so nobody knows what it was made from.",
-            "Run its study again; a run folder must not be changed by hand.",
-        ) from None

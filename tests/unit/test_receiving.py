@@ -1,5 +1,6 @@
 """A real sender on loopback: what comes is kept byte for byte, and nobody stops the receiver."""
 
+import errno
 import socket
 import subprocess
 import threading
@@ -138,6 +139,18 @@ def test_a_full_disk_is_told_to_the_sender_and_nothing_is_left(
     with listening(inbox) as port:
         assert send(port, some_slice()) == [0xA700]
     assert not list((tmp_path / INCOMING).iterdir())
+
+
+def test_a_disk_on_which_not_even_a_file_can_be_made_is_told_as_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("medseg.inbox.open", full, raising=False)
+    with pytest.raises(OSError, match="No space") as told:
+        Inbox(tmp_path, None).keep(b"", b"a", header(1))
+    assert told.value.errno == errno.ENOSPC
 
 
 def test_titles_that_are_not_known_are_hung_up_on(tmp_path: Path) -> None:
