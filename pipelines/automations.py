@@ -12,6 +12,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.events.actions import ActionTypes, ChangeFlowRunState, DoNothing, SendNotification
@@ -132,30 +134,37 @@ def _block(client: SyncPrefectClient, named: str) -> UUID:
 
 
 def end_runs_of_the_dead() -> int:
-    """Mark what says that it runs as crashed, and free every slot that it held.
+    """Mark what says that it runs in our work pool as crashed, and free every slot that it held.
 
-    To be called when no worker is alive.
+    To be called when no worker of the pool is alive. A run by hand or of another pool on the same
+    server has no part in our worker's death, and is left alone.
 
     Returns:
         How many they were.
     """
-    chosen = FlowRunFilter(
+    from pipelines.deployments import POOL  # which imports the flows, and they this module
+
+    going_on = FlowRunFilter(
         state=FlowRunFilterState(
             type=FlowRunFilterStateType(
                 any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
             )
         )
     )
+    ours = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
     with get_client(sync_client=True) as client:
         ended = 0
-        while found := client.read_flow_runs(flow_run_filter=chosen, limit=200):
+        while found := client.read_flow_runs(
+            flow_run_filter=going_on, work_pool_filter=ours, limit=200
+        ):
             for one in found:
                 dead: State[None] = Crashed(message="Its worker was killed.")
                 client.set_flow_run_state(one.id, dead, force=True)
             ended += len(found)
         # A server that was killed too has forgotten who held what, and would never free it.
-        for limit in client.read_global_concurrency_limits(limit=200):
-            if limit.active_slots:
+        for deployment in client.read_deployments(work_pool_filter=ours, limit=200):
+            limit = deployment.global_concurrency_limit
+            if limit is not None and limit.active_slots:
                 client.update_global_concurrency_limit(
                     limit.name, GlobalConcurrencyLimitUpdate(active_slots=0)
                 )

@@ -2,11 +2,15 @@
 
 import importlib
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitCreate,
+    GlobalConcurrencyLimitUpdate,
+)
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.states import Running
 from pydantic import ValidationError
@@ -88,18 +92,38 @@ def test_a_run_that_ends_under_a_name_of_ours_is_not_taken_for_silent() -> None:
     assert f"prefect.flow-run.{state.name}" in automations.ENDS
 
 
-def test_runs_of_the_dead_end_as_crashed(prefect_server: Path) -> None:
-    with get_client(sync_client=True) as client:
-        lost = client.create_flow_run(delineate_worklist, parameters={})
-        client.set_flow_run_state(lost.id, Running(), force=True)
-        client.create_global_concurrency_limit(
-            GlobalConcurrencyLimitCreate(name="gpu0", limit=1, active_slots=1)
+def begun(client: SyncPrefectClient, deployment: str | None) -> UUID:
+    """A flow run that says that it runs, and whose process nobody ever saw."""
+    if deployment is None:
+        made = client.create_flow_run(delineate_worklist, parameters={})
+    else:
+        made = client.create_flow_run_from_deployment(
+            client.read_deployment_by_name(deployment).id, parameters={}
         )
-        assert automations.end_runs_of_the_dead() >= 1
-        assert client.read_global_concurrency_limit_by_name("gpu0").active_slots == 0
-        state = client.read_flow_run(lost.id).state
-    assert state is not None
-    assert state.is_crashed()
+    client.set_flow_run_state(made.id, Running(), force=True)
+    return made.id
+
+
+def test_runs_of_the_dead_end_as_crashed_and_no_run_of_others(
+    prefect_server: Path, tmp_path: Path
+) -> None:
+    deployments.register(example(tmp_path))
+    with get_client(sync_client=True) as client:
+        lost, by_hand = begun(client, "watch-inbox/inbox"), begun(client, None)
+        held = client.read_deployment_by_name("watch-inbox/inbox").global_concurrency_limit
+        assert held is not None
+        client.update_global_concurrency_limit(
+            held.name, GlobalConcurrencyLimitUpdate(active_slots=1)
+        )
+        client.create_global_concurrency_limit(
+            GlobalConcurrencyLimitCreate(name="of-others", limit=1, active_slots=1)
+        )
+        assert automations.end_runs_of_the_dead() == 1
+        assert client.read_global_concurrency_limit_by_name(held.name).active_slots == 0
+        assert client.read_global_concurrency_limit_by_name("of-others").active_slots == 1
+        assert client.read_flow_run(lost).state.is_crashed()
+        assert client.read_flow_run(by_hand).state.is_running()
+        client.delete_flow_run(by_hand)
 
 
 def test_housekeeping_runs_as_a_flow(prefect_server: Path, tmp_path: Path) -> None:
