@@ -185,13 +185,14 @@ class ReportSettings(Settings):
     apart, at least twice their distance. 10 mm by RECIST 1.1 (Eisenhauer et al. 2009, 3.1.1); None
     where such a limit has no meaning, and the report says nothing of it."""
 
-    window: tuple[float, float]
+    window: tuple[float, float] | None
     """Intensities at the two ends of the grey scale, in the unit of the main role. The higher one
-    is white, and black for PET, which is read dark where it is hot."""
+    is white, and black for PET, which is read dark where it is hot. None, for MR, whose unit is
+    arbitrary: from 0 to what 0.2 % of the voxels above 0 exceed."""
 
     @model_validator(mode="after")
     def _is_a_window(self) -> "ReportSettings":
-        if not self.window[0] < self.window[1]:
+        if self.window is not None and not self.window[0] < self.window[1]:
             raise ValueError(f"a window from {self.window[0]:g} up to {self.window[1]:g} is empty")
         return self
 
@@ -373,6 +374,11 @@ class InputSettings(Settings):
     whole_tiles: bool = False
     """Whether a study smaller than a tile is put in the middle of one, as crops were learnt from,
     rather than predicted in a smaller one; for a network that normalises over the tile."""
+
+    brain_only: bool = False
+    """Whether a study is an MR of a brain without its skull, which has no unit: each channel is
+    divided by its commonest intensity, the tissue's, once for the whole study, and `clip` says
+    multiples of it. A study that does not look so is flagged."""
 
     context: ContextSettings | None = None
     """The study around each tile, seen coarsely; None where a tile has to do."""

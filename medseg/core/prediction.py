@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.core.geometry import Geometry
+from medseg.core.study import QualityFlag
 
 Progress = Callable[[str, float], None]
 """Told the name of a stage and the share of it that is done, 0 to 1."""
@@ -51,6 +52,7 @@ class VoxelPrediction:
             model has no such head, and then instances are separated by the probabilities alone.
         offsets_mm: (3, I, J, K) float32, from a voxel to the centre of its instance in RAS+ mm;
             None where the model has no such head.
+        flags: What speaks against its use on this study.
 
     Raises:
         ValueError: An array is not float32 on the geometry's grid, or the structures do not match.
@@ -61,6 +63,7 @@ class VoxelPrediction:
     geometry: Geometry
     centre_heatmap: NDArray[np.float32] | None = None
     offsets_mm: NDArray[np.float32] | None = None
+    flags: tuple[QualityFlag, ...] = ()
 
     def __post_init__(self) -> None:
         grid = self.geometry.shape

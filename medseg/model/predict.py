@@ -12,9 +12,10 @@ from torch import nn
 from medseg.config import ModelCard, Spacing, load_structures
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
 from medseg.core.structures import mirrored
+from medseg.model.domain import doubts
 from medseg.model.networks.context import coarse, margin
 from medseg.model.networks.judge import from_afar, judged
-from medseg.model.normalise import normalise
+from medseg.model.normalise import normalise, scaled
 from medseg.model.tiling import corners, weights
 
 NOTHING = -20.0
@@ -63,10 +64,11 @@ class TiledModel:
             ValueError: The study has other channels than the model.
         """
         network = self.card.network
+        data = scaled(study.data, self.card.input)
         if self.card.input.mirrored:
-            outputs = self._of_both_sides(study.data, progress)
+            outputs = self._of_both_sides(data, progress)
         else:
-            outputs = self._outputs(study.data, progress)
+            outputs = self._outputs(data, progress)
         self._judge(outputs, study)
         values: NDArray[np.float32] = torch.from_numpy(outputs[: network.logits]).sigmoid_().numpy()
         return VoxelPrediction(
@@ -75,6 +77,7 @@ class TiledModel:
             geometry=study.geometry,
             centre_heatmap=values[-1] if network.centre_heatmap else None,
             offsets_mm=outputs[network.logits :] if network.offsets else None,
+            flags=doubts(study, self.card.input),
         )
 
     def _judge(self, outputs: NDArray[np.float32], study: ModelInput) -> None:

@@ -11,7 +11,7 @@ from medseg.config import ModelCard, Spacing
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput, Progress, Proposal, silent
 from medseg.model.networks.candidate import Candidate, InstanceNetwork
-from medseg.model.normalise import normalise
+from medseg.model.normalise import normalise, scaled
 from medseg.model.predict import out_of_memory
 from medseg.model.tiling import owner, starts
 
@@ -55,7 +55,7 @@ class ProposingModel:
         Raises:
             ValueError: The study has other channels than the model.
         """
-        padded = self._padded(normalise(study.data, self.card.input))
+        padded = self._padded(normalise(scaled(study.data, self.card.input), self.card.input))
         begins = self._begins(padded.shape[1:])
         places = list(product(*begins))
         found: list[Proposal] = []

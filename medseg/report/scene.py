@@ -13,6 +13,10 @@ from medseg.core.volume import Volume
 from medseg.report.planes import DIRECTIONS
 from medseg.report.sampling import GreyScale
 
+BRIGHTEST = 0.2
+"""Percent of the voxels above 0 that are white where the image sets the window: with fewer than
+lesions fill of a brain, most of them keep a grey of their own."""
+
 
 @dataclass(frozen=True, eq=False)
 class Extent:
@@ -53,7 +57,7 @@ def scene(
     volume: Volume,
     lesions: InstanceMap,
     rows: Sequence[Measurement],
-    window: tuple[float, float],
+    window: tuple[float, float] | None,
 ) -> Scene:
     """What the pictures of a volume and its lesions show.
 
@@ -61,7 +65,7 @@ def scene(
         volume: The image.
         lesions: On the same grid.
         rows: One for each lesion.
-        window: Intensities at the two ends of the grey scale.
+        window: Intensities at the two ends of the grey scale; None takes them from the image.
 
     Raises:
         ValueError: The grids differ.
@@ -70,8 +74,15 @@ def scene(
         raise ValueError("the lesions lie on another grid than the image")
     boxes = find_objects(lesions.labels)
     extents = tuple(_extent(lesions, row, boxes[row.instance - 1]) for row in rows)
-    scale = GreyScale(window[0], window[1], volume.unit)
+    low, high = window or _own_window(volume)
+    scale = GreyScale(low, high, volume.unit)
     return Scene(volume, lesions, tuple(rows), extents, scale)
+
+
+def _own_window(volume: Volume) -> tuple[float, float]:
+    """From 0 to what `BRIGHTEST` % of the voxels above 0 exceed; 0 to 1 where none is."""
+    above = volume.data[volume.data > 0]
+    return 0.0, float(np.percentile(above, 100 - BRIGHTEST)) if above.size else 1.0
 
 
 def _extent(lesions: InstanceMap, row: Measurement, box: tuple[slice, slice, slice]) -> Extent:

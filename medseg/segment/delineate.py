@@ -70,6 +70,7 @@ def delineate(
     sure: tuple[float | None, ...]
     if isinstance(prediction, VoxelPrediction):
         organs, flags = _organs(prediction, acquired, settings, identity)
+        flags = (*prediction.flags, *flags)
         lesions = prediction.of(list(filter(is_lesion, prediction.structures)))
         separated = separate(fill_cores(lesions, settings), settings) if lesions else None
         sure = sure_of(separated, prediction.centre_heatmap, calibration) if separated else ()

@@ -104,6 +104,19 @@ def bend(
     return smooth
 
 
+def _smooth(
+    shape: tuple[int, ...], spacing_mm: Spacing, settings: AugmentSettings, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A field within -1 to 1 that changes over `bias_knots_mm`: cubic B-splines as in `bend`."""
+    i, j, k = (
+        _spline_basis(n, step / settings.bias_knots_mm)
+        for n, step in zip(shape, spacing_mm, strict=True)
+    )
+    knots = rng.uniform(-1, 1, size=(i.shape[1], j.shape[1], k.shape[1]))
+    field: NDArray[np.float64] = np.einsum("xyz,ix,jy,kz->ijk", knots, i, j, k, optimize=True)
+    return field
+
+
 def _spline_basis(length: int, step: float) -> NDArray[np.float64]:
     """(length, knots): what each knot of a uniform cubic B-spline says at places `step` apart."""
     at = np.arange(length) * step
@@ -188,6 +201,10 @@ def draw_scanner(
         The same shape, float32.
     """
     changed = image
+    if settings.gamma > 0:
+        changed = np.clip(changed, 0, None) ** np.exp(rng.normal(0, settings.gamma))
+    if settings.bias > 0:
+        changed = changed * np.exp(settings.bias * _smooth(image.shape, spacing_mm, settings, rng))
     if rng.random() < settings.blur_share:
         width_mm = rng.uniform(0, settings.blur_mm)
         changed = ndimage.gaussian_filter(changed, [width_mm / step for step in spacing_mm])

@@ -105,6 +105,17 @@ class AugmentSettings(Settings):
     offset: float = Field(default=10, ge=0)
     """Standard deviation of a number added to all values."""
 
+    gamma: float = Field(default=0, ge=0)
+    """Standard deviation of the logarithm of a power that values are raised to, where the image is
+    in multiples of its tissue's intensity (`input.brain_only`): contrast differs from scanner to
+    scanner, 1 stays 1."""
+
+    bias: float = Field(default=0, ge=0)
+    """Largest logarithm of a factor that changes smoothly over the crop, as a coil's field does."""
+
+    bias_knots_mm: float = Field(default=40, gt=0)
+    """How far apart its knots are: it is smooth on a smaller scale."""
+
     cut_share: float = Field(default=0.15, ge=0, le=1)
     cut_mm: float = Field(default=60, ge=0)
     """How much of a crop another scan may not have covered, from one of its faces, most often
@@ -176,7 +187,32 @@ class OrgansTask(Settings):
     beyond the region an organ is all that is left."""
 
 
-Task = Annotated[PetLesionsTask | OrgansTask, Field(discriminator="kind")]
+class PaintedLesionsTask(Settings):
+    """MS lesions on FLAIR: few real cases, and lesions painted from masks of further patients."""
+
+    kind: Literal["painted-lesions"] = "painted-lesions"
+
+    fold: int | None = Field(default=None, ge=0)
+    """Which of the cases, in the order of their names, is held out and scored. None learns from
+    all, and what is then scored was learnt from."""
+
+    painted_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the crops that lesions are painted into, beside those that are there."""
+
+    lesion_share: float = Field(default=0.75, ge=0, le=1)
+    """Share of the crops that are drawn around a lesion; the others are anywhere in the brain."""
+
+    place_mm: float = Field(default=4, ge=0)
+    """Largest shift of a patient's lesions along each of R, A and S before they are painted."""
+
+    place_degrees: float = Field(default=6, ge=0)
+    """Largest angle about each of R, A and S by which they are turned."""
+
+    place_scale: float = Field(default=1.2, ge=1)
+    """Largest factor of their size, and its inverse the smallest."""
+
+
+Task = Annotated[PetLesionsTask | OrgansTask | PaintedLesionsTask, Field(discriminator="kind")]
 """One section for each kind of task, told apart by `kind`; `training.tasks` reads each."""
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from medseg.core.prediction import VoxelModel
-from medseg.training import organs, pet_lesions
+from medseg.training import ms_lesions, organs, pet_lesions
 from medseg.training.sample import Sample
 from medseg.training.settings import TrainingSettings
 
@@ -29,6 +29,7 @@ class Task(Protocol):
 
 READERS: Mapping[str, Callable[[TrainingSettings], Task]] = {
     "organs": organs.read,
+    "painted-lesions": ms_lesions.read,
     "pet-lesions": pet_lesions.read,
 }
 """Kind of task to what reads its data."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medseg.config import InputSettings
-from medseg.model.normalise import normalise
+from medseg.model.normalise import normalise, scaled, tissue_intensity
 
 
 def settings(exponent: float = 1) -> InputSettings:
@@ -36,3 +36,40 @@ def test_the_input_stays_as_it_was():
 def test_another_number_of_channels_is_a_bug():
     with pytest.raises(ValueError, match="1 channels"):
         normalise(np.zeros((1, 2, 3, 4), np.float32), settings())
+
+
+def brain(tissue: float, lesions: int) -> np.ndarray:
+    """Voxels of air, liquor, tissue and lesions."""
+    rng = np.random.default_rng(3)
+    inside = np.concatenate(
+        [
+            np.zeros(30_000),
+            rng.normal(0.3, 0.1, 4_000),
+            rng.normal(1, 0.1, 30_000),
+            rng.normal(1.5, 0.1, lesions),
+        ]
+    )
+    return (np.clip(inside, 0, None) * tissue).astype(np.float32).reshape(-1, 10, 10)
+
+
+@pytest.mark.parametrize("lesions", [0, 6_000])
+@pytest.mark.parametrize("tissue", [70.0, 900.0])
+def test_the_tissue_is_the_commonest_intensity_however_many_lesions_there_are(tissue, lesions):
+    assert tissue_intensity(brain(tissue, lesions)) == pytest.approx(tissue, rel=0.03)
+
+
+def test_a_brain_is_seen_in_multiples_of_its_tissue_whatever_the_scanner_calls_one():
+    seen = settings().model_copy(update={"brain_only": True})
+    dark, bright = (scaled(brain(tissue, 0)[None], seen) for tissue in (70.0, 900.0))
+    np.testing.assert_allclose(dark, bright, rtol=1e-3)
+    assert np.median(dark[dark > 0]) == pytest.approx(1, abs=0.03)
+
+
+def test_what_has_a_unit_keeps_it():
+    data = brain(70, 0)[None]
+    assert scaled(data, settings()) is data
+
+
+def test_nothing_at_all_has_no_tissue():
+    nothing = np.zeros((1, 4, 5, 6), np.float32)
+    assert not scaled(nothing, settings().model_copy(update={"brain_only": True})).any()

@@ -162,6 +162,29 @@ def test_a_scanner_changes_values_as_much_as_the_settings_say():
     assert np.std(levels) == pytest.approx(np.hypot(10, 5), rel=0.15)
 
 
+def test_another_contrast_keeps_the_tissue_and_the_order_of_intensities():
+    image = np.linspace(0, 2, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
+    powers = []
+    for seed in range(200):
+        settings = STILL.model_copy(update={"gamma": 0.2})
+        seen = draw_scanner(image, SPACING, settings, np.random.default_rng(seed))
+        assert (np.diff(seen.ravel()) >= 0).all()
+        assert np.interp(1, image.ravel(), seen.ravel()) == pytest.approx(1, abs=1e-3)
+        powers.append(np.log(np.log(seen[-1, -1, -1]) / np.log(2)))
+    assert np.std(powers) == pytest.approx(0.2, rel=0.15)
+
+
+def test_a_coils_field_is_smooth_and_no_stronger_than_said():
+    image = np.full(SHAPE, 100, np.float32)
+    settings = STILL.model_copy(update={"bias": 0.3})
+    seen = [draw_scanner(image, SPACING, settings, np.random.default_rng(n)) for n in range(20)]
+    fields = np.log(np.array(seen) / 100)
+    assert 0.1 < np.abs(fields).max() <= 0.3
+    # A cubic B-spline changes by less than twice its largest knot over the distance of two knots.
+    slopes = [np.abs(np.diff(fields, axis=axis + 1)).max() / SPACING[axis] for axis in range(3)]
+    assert max(slopes) <= 2 * 0.3 / settings.bias_knots_mm
+
+
 def test_a_shorter_scan_lacks_one_side_of_the_crop():
     settings = STILL.model_copy(update={"cut_share": 1, "cut_mm": 45})
     lacking = 0

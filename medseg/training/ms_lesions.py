@@ -1,0 +1,303 @@
+"""MS lesions on FLAIR: what is drawn to learn from, and what a model is measured on.
+
+Data is a folder with `cases` (`*_flair.nii.gz`, a brain without its skull, and
+`*_lesion_mask.nii.gz`) and `masks_only` (masks of further patients in the same space).
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from medseg.config import SegmentSettings
+from medseg.core.prediction import VoxelModel
+from medseg.core.volume import IntensityUnit, Volume
+from medseg.evaluate.match import overlaps
+from medseg.evaluate.sizes import Counts
+from medseg.formats import nifti
+from medseg.model.normalise import normalise, scaled
+from medseg.segment.delineate import delineate
+from medseg.training.augment import Pose, draw_pose, draw_scanner, look
+from medseg.training.datasets import Case, TrainingDataError, content, make_case
+from medseg.training.painting import Looks, looks_of, paint, white_matter
+from medseg.training.sample import Sample, sample_of_instances
+from medseg.training.settings import PaintedLesionsTask, TrainingSettings
+from medseg.training.validate import dice
+
+IMAGE = "_flair.nii.gz"
+MASK = "_lesion_mask.nii.gz"
+
+SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=7)
+"""As in the protocol: nothing says where confluent lesions end, so each component is one; and what
+a lesion encloses may be a ventricle, so no core is filled."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """One patient that is learnt from.
+
+    Attributes:
+        case: The FLAIR in multiples of its tissue's intensity, and its lesions.
+        real: (I, J, K) float32, 1 where those are.
+        inside: (V,) flat indices of the brain's voxels.
+        white: (I, J, K) float32, 1 where lesions may be painted.
+        looks: Of its lesions.
+    """
+
+    case: Case
+    real: NDArray[np.float32]
+    inside: NDArray[np.intp]
+    white: NDArray[np.float32]
+    looks: Looks
+
+
+@dataclass(frozen=True, eq=False)
+class MsLesions:
+    """Satisfies `tasks.Task`.
+
+    Attributes:
+        settings: Of the run.
+        brains: That are learnt from.
+        masks: Lesions of patients without image, that are painted: each image is its mask.
+        scored: FLAIRs as acquired, with their lesions, to be measured on; those that are learnt
+            from where none is held out.
+    """
+
+    settings: TrainingSettings
+    brains: tuple[Brain, ...]
+    masks: tuple[Case, ...]
+    scored: tuple[Case, ...]
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """A crop of a brain, around a lesion or anywhere, with lesions painted into it or not."""
+        task, augment = self._task, self.settings.augment
+        shape, spacing_mm = self.settings.crop, self.settings.input.spacing_mm
+        brain = self.brains[int(rng.integers(len(self.brains)))]
+        geometry = brain.case.geometry
+        other = self.masks[int(rng.integers(len(self.masks)))]
+        placed = draw_place(brain.case, task, rng)
+        painting = rng.random() < task.painted_share
+        centre_mm = self._centre(brain, other if painting else brain.case, rng)
+        if painting:
+            centre_mm = np.linalg.solve(placed, np.append(centre_mm, 1))[:3]
+        pose = snapped(draw_pose(centre_mm, shape, spacing_mm, augment, rng), brain.case)
+        channels = [brain.case.image, brain.real, brain.white]
+        image, lesion, white = look(channels, [0, 0, 0], geometry, pose, (shape, spacing_mm))
+        mask = lesion >= 0.5
+        if painting:
+            moved = Pose(placed @ pose.to_source)
+            (wanted,) = look([other.image], [0], other.geometry, moved, (shape, spacing_mm))
+            image, more = paint(image, wanted >= 0.5, white >= 0.5, brain.looks, spacing_mm, rng)
+            mask = mask | more
+        seen = np.where(image > 0.02, draw_scanner(image, spacing_mm, augment, rng), 0)
+        return self._sample(seen.astype(np.float32), mask)
+
+    def _sample(self, image: NDArray[np.float32], mask: NDArray[np.bool_]) -> Sample:
+        """A sample whose instances are the connected parts of a mask."""
+        spacing_mm = self.settings.input.spacing_mm
+        labels = cc3d.connected_components(mask, connectivity=26)
+        numbers = np.arange(1, int(labels.max()) + 1)
+        centres = np.array(ndimage.center_of_mass(mask, labels, numbers)).reshape(-1, 3)
+        volumes = np.bincount(labels.ravel())[1:] * float(np.prod(spacing_mm))
+        return sample_of_instances(
+            normalise(image[None], self.settings.input),
+            labels,
+            spacing_mm,
+            list(centres * spacing_mm),
+            list((3 * volumes / (4 * np.pi)) ** (1 / 3)),
+            least_sigma_mm=min(spacing_mm),
+        )
+
+    @property
+    def _task(self) -> PaintedLesionsTask:
+        if not isinstance(self.settings.task, PaintedLesionsTask):
+            raise TypeError(f"a run of {self.settings.task.kind}, not of painted-lesions")
+        return self.settings.task
+
+    def _centre(self, brain: Brain, lesions: Case, rng: np.random.Generator) -> NDArray[np.float64]:
+        """RAS+ mm that a crop is drawn around: a lesion, each as often, or a voxel of the brain."""
+        if rng.random() < self._task.lesion_share:
+            return lesions.lesions[int(rng.integers(len(lesions.lesions)))].centre_mm
+        voxel = brain.inside[int(rng.integers(len(brain.inside)))]
+        index = np.unravel_index(voxel, brain.case.image.shape)
+        return brain.case.geometry.to_world(np.array(index, float))
+
+    def validate(self, model: VoxelModel) -> Mapping[str, float]:
+        """Mean Dice, and lesion F1 by the rule `cc26-any-overlap`."""
+        rows = [measure(model, case) for case in self.scored]
+        return {f"val_{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+    def scores(self, model: VoxelModel) -> dict[str, dict[str, float]]:
+        """Of each case that is scored."""
+        known = "" if self._task.fold is not None else " (in training, so no evidence)"
+        scores = {
+            f"ms_flair {case.name}{known}": {
+                name: round(value, 4) for name, value in measure(model, case).items()
+            }
+            for case in self.scored
+        }
+        for name, row in scores.items():
+            logger.info("%s: %s", name, row)
+        return scores
+
+    def content(self) -> Iterator[bytes]:
+        """Of the brains and the masks."""
+        for brain in self.brains:
+            yield from content(brain.case)
+        for mask in self.masks:
+            yield from content(mask)
+
+
+def draw_place(
+    brain: Case, settings: PaintedLesionsTask, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """(4, 4) from RAS+ mm of a brain to those of a mask that is painted into it.
+
+    The two lie in the same space; the mask is mirrored left to right or not, turned, scaled and
+    shifted about the brain's middle.
+    """
+    middle = brain.geometry.corners_mm.mean(axis=0)
+    angles = rng.uniform(-1, 1, 3) * settings.place_degrees
+    scale = np.exp(rng.uniform(-1, 1, 3) * np.log(settings.place_scale))
+    shift = rng.uniform(-1, 1, 3) * settings.place_mm
+    linear = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ np.diag(scale)
+    if rng.random() < 0.5:
+        middle = middle * (0, 1, 1)  # R = 0 is the midline of MNI space
+        linear = linear @ np.diag([-1.0, 1.0, 1.0])
+    place = np.eye(4)
+    place[:3, :3] = linear
+    place[:3, 3] = middle - linear @ middle + shift
+    return place
+
+
+def snapped(pose: Pose, case: Case) -> Pose:
+    """The same pose with its voxels on the source's, where it is not turned or scaled.
+
+    A shift by a part of a voxel blurs what is as small as these lesions.
+    """
+    if not np.allclose(np.abs(pose.to_source[:3, :3]), np.eye(3)):
+        return pose
+    to_source = pose.to_source.copy()
+    index = case.geometry.to_index(to_source[:3, 3])
+    to_source[:3, 3] = case.geometry.to_world(np.round(index))
+    return Pose(to_source, pose.mirrored, pose.bend_mm)
+
+
+def measure(model: VoxelModel, case: Case) -> dict[str, float]:
+    """Dice and what the rule `cc26-any-overlap` says of one case, through the line of a study."""
+    volume = Volume(case.image, case.geometry, IntensityUnit.ARBITRARY)
+    volumes = dict.fromkeys(model.roles, volume)
+    found = delineate(volumes, model, SEPARATION, identity="score").lesions.labels
+    counts = lesions_found(components(found), case.labels)
+    return {
+        "dice": dice(found > 0, case.labels > 0),
+        "lesion_f1": counts.f1,
+        "lesion_recall": counts.recall,
+        "lesion_precision": counts.precision,
+    }
+
+
+def lesions_found(prediction: NDArray[np.uint16], reference: NDArray[np.uint16]) -> Counts:
+    """How many lesions are found by the rule `cc26-any-overlap`; both are components."""
+    found = overlaps(prediction, reference)
+    predicted = len(found.predicted_labels)
+    return Counts(
+        reference_lesions=len(found.reference_labels),
+        found_lesions=len(np.unique(found.reference)),
+        predicted_lesions=predicted,
+        false_lesions=predicted - len(np.unique(found.predicted)),
+    )
+
+
+def read(settings: TrainingSettings) -> MsLesions:
+    """The cases and the masks.
+
+    Raises:
+        InputError: The data cannot be read, or there is no such fold.
+    """
+    cases = read_cases(settings.data / "cases")
+    fold = settings.task.fold if isinstance(settings.task, PaintedLesionsTask) else None
+    if fold is not None and (fold >= len(cases) or len(cases) < 2):
+        raise TrainingDataError(
+            f"Fold {fold} does not exist: there are {len(cases)} cases.",
+            "Choose a fold from 0 to one less than the cases, of two cases at least.",
+        )
+    learnt = [case for number, case in enumerate(cases) if number != fold]
+    scored = cases if fold is None else (cases[fold],)
+    return MsLesions(
+        settings,
+        tuple(_brain(case, settings) for case in learnt),
+        read_masks(settings.data / "masks_only"),
+        scored,
+    )
+
+
+def _brain(case: Case, settings: TrainingSettings) -> Brain:
+    image = scaled(case.image[None], settings.input)[0]
+    spacing_mm = case.geometry.spacing_mm
+    known = make_case(case.name, image, case.labels, case.geometry)
+    white = white_matter(image, case.labels, spacing_mm)
+    return Brain(
+        known,
+        (case.labels > 0).astype(np.float32),
+        np.flatnonzero(image > 0),
+        white.astype(np.float32),
+        looks_of(image, case.labels, spacing_mm),
+    )
+
+
+def read_cases(folder: Path) -> tuple[Case, ...]:
+    """Every FLAIR of a folder with its lesions, by name: 26-connected components of its mask.
+
+    Raises:
+        TrainingDataError: There is none, or an image and its mask differ in their grid.
+        InputError: A file cannot be read.
+    """
+    cases: list[Case] = []
+    for path in sorted(folder.glob(f"*{IMAGE}")):
+        name = path.name.removesuffix(IMAGE)
+        volume = nifti.read(path)
+        mask, geometry = nifti.read_labels(folder / f"{name}{MASK}")
+        if not geometry.matches(volume.geometry):
+            raise TrainingDataError(
+                f"Case {len(cases) + 1} and its mask lie on different grids, so its lesions would "
+                "be learnt in the wrong place.",
+                "Export both on the grid of the image.",
+            )
+        cases.append(make_case(name, volume.data, components(mask), geometry))
+    if not cases:
+        raise TrainingDataError(
+            "The training folder holds no FLAIR with lesions, so nothing can be learnt.",
+            f"Give a folder with *{IMAGE} and *{MASK} in `cases`.",
+        )
+    return tuple(cases)
+
+
+def read_masks(folder: Path) -> tuple[Case, ...]:
+    """Every mask of a folder, by name; its image is the mask as 0 and 1.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    masks = []
+    for path in sorted(folder.glob(f"*{MASK}")):
+        mask, geometry = nifti.read_labels(path)
+        there = (mask > 0).astype(np.float32)
+        masks.append(make_case(path.name.removesuffix(MASK), there, components(mask), geometry))
+    return tuple(masks)
+
+
+def components(mask: NDArray[np.integer]) -> NDArray[np.uint16]:
+    """The 26-connected parts of a mask, numbered from 1."""
+    parts: NDArray[np.uint16] = cc3d.connected_components(mask > 0, connectivity=26).astype(
+        np.uint16
+    )
+    return parts

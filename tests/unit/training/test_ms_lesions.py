@@ -1,0 +1,193 @@
+"""Brains of one tissue with bright lesions: where a crop is bright, its mask has to be."""
+
+from pathlib import Path
+
+import cc3d
+import nibabel
+import numpy as np
+import pytest
+
+from medseg.config import InputSettings, NetworkSettings
+from medseg.core.geometry import Geometry
+from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
+from medseg.formats import nifti
+from medseg.training import ms_lesions
+from medseg.training.augment import Pose
+from medseg.training.datasets import TrainingDataError
+from medseg.training.ms_lesions import draw_place, lesions_found, measure, snapped
+from medseg.training.settings import PaintedLesionsTask
+from tests.unit.training.conftest import ball
+
+TISSUE = 80.0
+BRIGHT = 160.0
+
+
+@pytest.fixture
+def grid() -> Geometry:
+    """Left-handed and anisotropic; R = 0 is its midline."""
+    affine = np.diag((-2.0, 2.5, 3.0, 1.0))
+    affine[:3, 3] = (49, -60, -40)
+    return Geometry((50, 46, 36), affine)
+
+
+@pytest.fixture
+def folder(grid, tmp_path) -> Path:
+    """Two patients with image, each with a small and a larger lesion, and one with a mask alone."""
+    middle = grid.to_world((np.array(grid.shape) - 1) / 2)
+    for part in ("cases", "masks_only"):
+        (tmp_path / part).mkdir()
+    for name, side in (("a", 1), ("b", -1)):
+        small = ball(grid, middle + np.array([12 * side, 10, 5]), 4)
+        lesion = small | ball(grid, middle + np.array([-14, 0, 0]), 6)
+        brain = ball(grid, middle, 45)
+        image = np.where(lesion, BRIGHT, np.where(brain, TISSUE, 0)).astype(np.float32)
+        path = tmp_path / "cases" / f"{name}_flair.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(image, grid.affine), path)
+        write_mask(tmp_path / "cases", name, lesion, grid)
+    other = ball(grid, middle + np.array([0, -18, 0]), 5)
+    other |= ball(grid, middle + np.array([15, -5, -10]), 4)
+    write_mask(tmp_path / "masks_only", "c", other, grid)
+    return tmp_path
+
+
+def write_mask(folder: Path, name: str, mask, grid: Geometry) -> None:
+    nifti.write_labels(folder / f"{name}_lesion_mask.nii.gz", mask.astype(np.uint16), grid)
+
+
+@pytest.fixture
+def run_of(settings, folder):
+    """Settings of a run on these brains, without what a scanner adds."""
+
+    def made(**task):
+        still = {"blur_share": 0, "thick_share": 0, "noise_share": 0, "gain": 0, "offset": 0}
+        return settings.model_copy(
+            update={
+                "data": folder,
+                "task": PaintedLesionsTask(**task),
+                "input": InputSettings(
+                    roles=("flair",),
+                    spacing_mm=(2, 2.5, 3),
+                    clip=((0, 4),),
+                    tile=(16, 20, 24),
+                    brain_only=True,
+                ),
+                "network": NetworkSettings(
+                    channels=(3, 4, 5),
+                    structures=("lesion",),
+                    centre_heatmap=False,
+                    offsets=False,
+                ),
+                "augment": settings.augment.model_copy(
+                    update={**still, "cut_share": 0, "moved_share": 0}
+                ),
+            }
+        )
+
+    return made
+
+
+def test_the_patient_that_is_held_out_is_never_learnt_from(run_of):
+    for fold, name, other in ((0, "a", "b"), (1, "b", "a")):
+        task = ms_lesions.read(run_of(fold=fold))
+        assert [brain.case.name for brain in task.brains] == [other]
+        assert [case.name for case in task.scored] == [name]
+        assert [mask.name for mask in task.masks] == ["c"]
+    everything = ms_lesions.read(run_of())
+    assert [brain.case.name for brain in everything.brains] == ["a", "b"]
+
+
+def test_a_fold_that_does_not_exist_is_refused(run_of):
+    with pytest.raises(TrainingDataError, match="Fold 2"):
+        ms_lesions.read(run_of(fold=2))
+
+
+def test_without_painting_the_mask_is_where_the_crop_is_bright(run_of):
+    task = ms_lesions.read(run_of(painted_share=0, fold=0))
+    seen = 0
+    for seed in range(20):
+        sample = task.sample(np.random.default_rng(seed))
+        np.testing.assert_array_equal(sample.mask[0] > 0, sample.data[0] > 0.3)
+        seen += sample.mask.any()
+    assert seen > 10
+
+
+def test_painted_lesions_are_brighter_than_the_tissue_and_never_outside_the_brain(run_of):
+    task = ms_lesions.read(run_of(painted_share=1, lesion_share=1))
+    painted = 0
+    for seed in range(20):
+        sample = task.sample(np.random.default_rng(seed))
+        mask, image = sample.mask[0] > 0, sample.data[0]
+        assert image[mask].min(initial=1) > 0.25  # of four times the tissue
+        parts = cc3d.connected_components(mask, connectivity=26)
+        assert sample.labels.max() == parts.max()
+        painted += int(np.count_nonzero(mask & (image < 0.49)) > 20)
+    assert painted > 2
+
+
+def test_the_same_chance_draws_the_same_crop(run_of):
+    task = ms_lesions.read(run_of())
+    one, same = (task.sample(np.random.default_rng(5)) for _ in range(2))
+    np.testing.assert_array_equal(one.data, same.data)
+    np.testing.assert_array_equal(one.mask, same.mask)
+
+
+def test_a_place_moves_lesions_no_further_than_the_settings_say(run_of):
+    run = run_of(place_mm=3, place_degrees=0, place_scale=1)
+    case = ms_lesions.read(run).brains[0].case
+    sides = set()
+    for seed in range(30):
+        place = draw_place(case, run.task, np.random.default_rng(seed))
+        point = place @ (10, 20, 30, 1)
+        sides.add(float(np.sign(point[0])))
+        assert np.abs(np.abs(point[:3]) - (10, 20, 30)).max() <= 3
+    assert sides == {-1, 1}
+
+
+def test_a_pose_that_only_shifts_reads_voxels_as_they_are(run_of, grid):
+    case = ms_lesions.read(run_of()).brains[0].case
+    to_source = np.diag((-1.0, 1, 1, 1))
+    to_source[:3, 3] = grid.to_world(np.array([7.3, 8.4, 9.2]))
+    index = grid.to_index(snapped(Pose(to_source, mirrored=True), case).to_source[:3, 3])
+    np.testing.assert_allclose(index, (7, 8, 9), atol=1e-9)
+    turned = np.eye(4)
+    turned[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    assert snapped(Pose(turned), case).to_source is turned
+
+
+def test_lesions_are_counted_as_the_rule_says():
+    reference, prediction = np.zeros((2, 9, 4, 3), np.uint16)
+    reference[0], reference[3], reference[6] = 1, 2, 3
+    prediction[2:4], prediction[8] = 1, 2
+    counts = lesions_found(prediction, reference)
+    assert (counts.recall, counts.precision, counts.f1) == pytest.approx((1 / 3, 1 / 2, 0.4))
+
+
+class Brighter:
+    """Calls lesion what is brighter than tissue."""
+
+    roles = ("flair",)
+    spacing_mm = (2.0, 2.5, 3.0)
+
+    def __init__(self, least: float) -> None:
+        self.least = least
+
+    def predict(self, study: ModelInput, progress: Progress = silent) -> VoxelPrediction:
+        progress("predict", 1)
+        said = (study.data > self.least).astype(np.float32)
+        return VoxelPrediction(said, ("lesion",), study.geometry)
+
+
+def test_scores_are_of_the_whole_line(run_of):
+    (case,) = ms_lesions.read(run_of(fold=0)).scored
+    right = measure(Brighter(120), case)
+    assert right == {"dice": 1, "lesion_f1": 1, "lesion_recall": 1, "lesion_precision": 1}
+    everything = measure(Brighter(40), case)
+    assert everything["dice"] < 0.1
+    nothing = measure(Brighter(200), case)
+    assert (nothing["dice"], nothing["lesion_f1"]) == (0, 0)
+
+
+def test_scores_of_patients_that_were_learnt_from_say_so(run_of):
+    assert set(ms_lesions.read(run_of(fold=1)).scores(Brighter(120))) == {"ms_flair b"}
+    known = ms_lesions.read(run_of()).scores(Brighter(120))
+    assert all("in training" in name for name in known)
