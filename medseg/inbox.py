@@ -5,7 +5,6 @@ folder that something else puts there. What is known beside the files lies in a 
 """
 
 import hashlib
-import hmac
 import os
 import secrets
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg import run_folder
-from medseg.core.study import KEY_LENGTH
+from medseg.core.study import pseudonym
 from medseg.formats.dicom_receive import ConflictError, Header
 
 STATE = ".state"
@@ -163,10 +162,7 @@ class Inbox:
 
     def key(self, study: str) -> str:
         """The pseudonym of a study, by its Study Instance UID: the name of its folder."""
-        named = f"medseg/study/{study}".encode()
-        secret = self._secret
-        digest = hashlib.sha256(named) if secret is None else hmac.new(secret, named, "sha256")
-        return digest.hexdigest()[:KEY_LENGTH]
+        return pseudonym(self._secret or b"", "study", study)
 
     def _was_handled(self, name: str, signature: str) -> bool:
         try:

@@ -16,7 +16,8 @@ from medseg.errors import (
     SettingsError,
 )
 from medseg.formats import dicom_send, dicomweb
-from medseg.formats.dicom_send import Delivery, Node, Parcel, Patience
+from medseg.formats.dicom_association import Node
+from medseg.formats.dicom_send import Delivery, Parcel, Patience
 
 TITLE = re.compile(r"(?= *[!-?A-\[\]-~])[ -?A-\[\]-~]{1,16}")
 """An AE title: up to 16 characters of ASCII, no backslash (PS3.5 table 6.2-1); here no @ either."""

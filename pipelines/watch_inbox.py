@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from medseg import config, sending
+from medseg.formats.dicom_association import Caller
 from medseg.formats.dicom_find import images_of_study
 from medseg.inbox import Arrival, Inbox
 from medseg.site_secret import load_site_secret
@@ -67,11 +68,11 @@ def watch_inbox(
 
 def ask(place: Inbox, archive: str) -> None:
     """Ask an archive how many images the studies have that are not handled."""
-    node = sending.parse_node(archive)
+    node, caller = sending.parse_node(archive), Caller(sending.Sender().title, ANSWER_SECONDS)
     for one in place.arrivals():
         first = next((path for path in sorted(one.folder.rglob("*")) if path.is_file()), None)
         if not one.handled and first is not None:
-            images = images_of_study(first, node, sending.Sender().title, ANSWER_SECONDS)
+            images = images_of_study(first, node, caller)
             if images:
                 place.expect(one.folder, images)
 

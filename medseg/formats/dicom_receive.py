@@ -21,12 +21,14 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, DeflatedExplicitVRLittleEndian
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
     ModalityPerformedProcedureStep,
     Verification,
 )
+
+from medseg.formats.dicom_association import configured
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +164,8 @@ def receiving(listening: Listening, keep: Keep, performed: Performed) -> Iterato
     entity.add_supported_context(Verification)
     entity.add_supported_context(ModalityPerformedProcedureStep)
     steps = Steps()
-    with _as_they_come():
+    # Any storage class, in the transfer syntax that its sender likes best.
+    with configured(UNRESTRICTED_STORAGE_SERVICE=True):
         server = entity.start_server(
             (listening.host, listening.port),
             block=False,
@@ -182,28 +185,6 @@ def receiving(listening: Listening, keep: Keep, performed: Performed) -> Iterato
         finally:
             server.shutdown()
             entity.shutdown()
-
-
-@contextmanager
-def _as_they_come() -> Iterator[None]:
-    """Take any storage class, in the transfer syntax that its sender likes best, and log nothing.
-
-    pynetdicom has these settings for the whole process alone; they are set back.
-    """
-    chosen: dict[str, object] = {
-        "UNRESTRICTED_STORAGE_SERVICE": True,
-        "LOG_HANDLER_LEVEL": "none",
-        "LOG_REQUEST_IDENTIFIERS": False,
-        "LOG_RESPONSE_IDENTIFIERS": False,
-    }
-    before = {name: getattr(_config, name) for name in chosen}
-    for name, value in chosen.items():
-        setattr(_config, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(_config, name, value)
 
 
 def read_header(data: bytes, syntax: UID, instance: str) -> Header:

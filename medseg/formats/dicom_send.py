@@ -7,8 +7,7 @@ converted. Nothing that is logged names a patient: an object is named by its kin
 import logging
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,7 @@ from typing import Literal
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, generate_uid
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
@@ -25,6 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 from medseg.errors import UnreadableFileError
+from medseg.formats.dicom_association import Caller, Node, associated, configured
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +35,6 @@ PASSING = (0x0110, 0x0122, 0xA700)
 """Failures that may pass: processing failure, not now, out of resources (all of 0xA7xx)."""
 
 State = Literal["stored", "refused", "unreachable"]
-
-
-@dataclass(frozen=True)
-class Node:
-    """A DICOM application on the network: `AET@HOST:PORT`."""
-
-    title: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.title}@{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -141,8 +129,9 @@ def store(
     Returns:
         What became of each parcel, in their order.
     """
-    # Without it pynetdicom decodes every file and encodes it again.
-    _config.STORE_SEND_CHUNKED_DATASET = True
+    caller = Caller(calling, patience.timeout_seconds, tls)
+    kinds = sorted({(one.sop_class, one.syntax) for one in parcels})
+    contexts = [build_context(kind, syntax) for kind, syntax in kinds]
     done = [Delivery(one, "unreachable", 0) for one in parcels]
     for attempt in range(patience.attempts):
         if attempt:
@@ -151,7 +140,11 @@ def store(
         if not waiting:
             break
         logger.info("sending %d objects, attempt %d", len(waiting), attempt + 1)
-        with _associated(parcels, node, calling, patience, tls) as association:
+        # Unless in chunks, pynetdicom decodes every file and encodes it again.
+        with (
+            configured(STORE_SEND_CHUNKED_DATASET=True),
+            associated(node, caller, contexts) as association,
+        ):
             for number in waiting:
                 done[number] = _sent(done[number], association)
     return done
@@ -198,7 +191,8 @@ def commit(
         return list(deliveries)
     assert server is not None  # noqa: S101  it does not block
     try:
-        if _ask_to_commit(stored, node, (calling, patience, tls), answer):
+        caller = Caller(calling, patience.timeout_seconds, tls)
+        if _ask_to_commit(stored, node, caller, answer):
             answer.arrived.wait(patience.timeout_seconds)
     finally:
         server.shutdown()
@@ -237,14 +231,8 @@ def _instances(said: Dataset, keyword: str) -> set[str]:
     return {str(item.ReferencedSOPInstanceUID) for item in said.get(keyword, [])}
 
 
-def _ask_to_commit(
-    stored: Sequence[Parcel],
-    node: Node,
-    how: tuple[str, Patience, ssl.SSLContext | None],
-    answer: _Answer,
-) -> bool:
+def _ask_to_commit(stored: Sequence[Parcel], node: Node, caller: Caller, answer: _Answer) -> bool:
     """Send the request; whether the PACS will look into it."""
-    calling, patience, tls = how
     request = Dataset()
     request.TransactionUID = answer.transaction
     request.ReferencedSOPSequence = []
@@ -253,70 +241,24 @@ def _ask_to_commit(
         item.ReferencedSOPClassUID = one.sop_class
         item.ReferencedSOPInstanceUID = one.instance
         request.ReferencedSOPSequence.append(item)
-    entity = _entity(calling, patience)
-    entity.add_requested_context(StorageCommitmentPushModel)
-    association = _opened(entity, node, tls, [(evt.EVT_N_EVENT_REPORT, answer.hear)])
-    if association is None or not association.is_established:
-        return False
-    try:
-        status, _ = association.send_n_action(
-            request, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-        )
+    contexts = [build_context(StorageCommitmentPushModel)]
+    handlers = [(evt.EVT_N_EVENT_REPORT, answer.hear)]
+    with associated(node, caller, contexts, handlers=handlers) as association:
+        if association is None:
+            return False
+        try:
+            status, _ = association.send_n_action(
+                request, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            )
+        except ValueError:  # the PACS took the association and not the service
+            return False
         return bool(status.get("Status", -1) == SUCCESS)
-    except ValueError:
-        # The PACS took the association and not the service.
-        return False
-    finally:
-        association.release()
-
-
-def _entity(calling: str, patience: Patience) -> AE:
-    entity = AE(calling)
-    entity.acse_timeout = entity.dimse_timeout = patience.timeout_seconds
-    entity.network_timeout = entity.connection_timeout = patience.timeout_seconds
-    return entity
-
-
-@contextmanager
-def _associated(
-    parcels: Sequence[Parcel],
-    node: Node,
-    calling: str,
-    patience: Patience,
-    tls: ssl.SSLContext | None,
-) -> Iterator[Association | None]:
-    entity = _entity(calling, patience)
-    for kind, syntax in sorted({(one.sop_class, one.syntax) for one in parcels}):
-        entity.add_requested_context(kind, syntax)
-    association = _opened(entity, node, tls, [])
-    try:
-        yield association
-    finally:
-        if association is not None and association.is_established:
-            association.release()
-
-
-def _opened(
-    entity: AE, node: Node, tls: ssl.SSLContext | None, handlers: list[evt.EventHandlerType]
-) -> Association | None:
-    """An association, established or not; None where the host's name is not known."""
-    try:
-        return entity.associate(
-            node.host,
-            node.port,
-            ae_title=node.title,
-            tls_args=None if tls is None else (tls, node.host),
-            evt_handlers=handlers,
-        )
-    except OSError:
-        logger.info("the host of the PACS is not known")
-        return None
 
 
 def _sent(before: Delivery, association: Association | None) -> Delivery:
     """Try one parcel once."""
     tried = replace(before, attempts=before.attempts + 1)
-    if association is None or not association.is_established:
+    if association is None or not association.is_established:  # it may break at any object
         return tried
     try:
         status = association.send_c_store(before.parcel.path).get("Status")

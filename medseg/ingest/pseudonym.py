@@ -1,13 +1,8 @@
-"""Names for a study and a patient that no one can trace back without the site's secret.
+"""Names for a study and a patient that no one can trace back without the site's secret."""
 
-HMAC-SHA256 (RFC 2104) of the Study Instance UID and of the Patient ID with its issuer. A plain hash
-would not do: patient numbers are few enough to hash them all.
-"""
-
-import hmac
 from collections.abc import Iterable
 
-from medseg.core.study import KEY_LENGTH
+from medseg.core.study import pseudonym
 from medseg.formats.dicom_stack import Stack
 from medseg.ingest.accept import AcceptedSeries
 
@@ -36,6 +31,4 @@ def pseudonyms(
 def _keyed(secret: bytes, kind: str, values: set[str]) -> str | None:
     """The name of the one value; None where there is none, or several."""
     value = next(iter(values)) if len(values) == 1 else ""
-    if not value:
-        return None
-    return hmac.digest(secret, f"medseg/{kind}/{value}".encode(), "sha256").hex()[:KEY_LENGTH]
+    return pseudonym(secret, kind, value) if value else None

@@ -10,7 +10,9 @@ from pathlib import Path
 from pydantic import Field
 
 from medseg import config, run_folder, sending
-from medseg.formats.dicom_get import FoundSeries, find_series, get_series
+from medseg.formats.dicom_association import Caller, Node
+from medseg.formats.dicom_find import FoundSeries, find_series
+from medseg.formats.dicom_get import get_series
 from medseg.inbox import Inbox
 from medseg.site_secret import load_site_secret
 
@@ -55,15 +57,16 @@ def retrieved(path: Path) -> Iterator[Path]:
     """
     query = config.load(Query, str(path), "")
     archive = sending.parse_node(query.archive)
-    series = find_series(archive, query.title, query.keys, query.timeout_seconds)
+    caller = Caller(query.title, query.timeout_seconds)
+    series = find_series(archive, caller, query.keys)
     folder = path.parent / query.folder
     with run_folder.machine_faults():
         folder.mkdir(parents=True, exist_ok=True)
         for _, found in groupby(series, key=lambda one: one.study):
-            yield _retrieved(list(found), folder, query)
+            yield _retrieved(list(found), folder, archive, caller)
 
 
-def _retrieved(wanted: list[FoundSeries], folder: Path, query: Query) -> Path:
+def _retrieved(wanted: list[FoundSeries], folder: Path, archive: Node, caller: Caller) -> Path:
     with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder) as beside:
         inbox = Inbox(Path(beside), load_site_secret())
         name = inbox.key(wanted[0].study)
@@ -71,8 +74,7 @@ def _retrieved(wanted: list[FoundSeries], folder: Path, query: Query) -> Path:
         images = None if None in counts else sum(one for one in counts if one is not None)
         if images is not None and _files(folder / name) == images:
             return folder / name
-        archive = sending.parse_node(query.archive)
-        whole = get_series(archive, query.title, wanted, inbox.keep, query.timeout_seconds)
+        whole = get_series(archive, caller, wanted, inbox.keep)
         arrived = inbox.folder / name
         if not whole or _files(arrived) == 0 or images not in (None, _files(arrived)):
             logger.warning("a study of the query did not arrive whole, and is left out")

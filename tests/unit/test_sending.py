@@ -28,7 +28,8 @@ from medseg.errors import (
     UnreadableFileError,
 )
 from medseg.formats import dicom_send
-from medseg.formats.dicom_send import Node, Patience
+from medseg.formats.dicom_association import Node
+from medseg.formats.dicom_send import Patience
 from medseg.sending import Sender
 from tests import orthanc, pacs
 
