@@ -1,7 +1,6 @@
 """What operators see in Prefect of a worklist: how far it is, what became of each study, links."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +15,7 @@ from prefect.artifacts import (
 
 from medseg import run_folder
 from medseg.worklist import batch
-from medseg.worklist.outcome import StudyOutcome
+from medseg.worklist.outcome import StudyOutcome, in_words
 
 SECONDS_BETWEEN = 1.0
 """Least time between two updates of the progress: a thousand finished studies take no longer."""
@@ -59,7 +58,7 @@ def publish(runs: Path, rows: Sequence[StudyOutcome]) -> None:
         key=f"worklist-table-{_key(runs)}",
         table=[
             {
-                "study": row.study_key or row.fingerprint[:16],
+                "study": row.name,
                 "outcome": str(row.outcome),
                 "lesions": row.lesions,
                 "seconds": row.seconds,
@@ -77,10 +76,8 @@ def publish(runs: Path, rows: Sequence[StudyOutcome]) -> None:
 
 def summary(runs: Path, rows: Sequence[StudyOutcome]) -> str:
     """Counts by outcome, what needs a look first, and a link to each report."""
-    counts = Counter(str(row.outcome) for row in rows)
     lines = [
-        f"**{len(rows)} studies**: "
-        + ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())),
+        f"**{len(rows)} studies**: {in_words(rows)}",
         "",
         f"[All studies]({(runs / batch.INDEX).absolute().as_uri()})",
         "",
@@ -90,7 +87,7 @@ def summary(runs: Path, rows: Sequence[StudyOutcome]) -> str:
     for row in sorted(rows, key=lambda row: row.is_good)[:MOST_LINES]:
         report = (runs / row.run / run_folder.REPORT_HTML).absolute().as_uri()
         lines.append(
-            f"| {_escaped(row.study_key or row.fingerprint[:16])} | {row.outcome} "
+            f"| {_escaped(row.name)} | {row.outcome} "
             f"| {f'[report]({report})' if row.run else ''} "
             f"| {_escaped(f'{row.problem} {row.remedy}'.strip())} |"
         )

@@ -1,13 +1,12 @@
 """Many studies, one Prefect task each, none of which stops another."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
@@ -18,22 +17,14 @@ from medseg.worklist import batch, listing, records, work
 from medseg.worklist.child import shared_process
 from medseg.worklist.deliver import deliver
 from medseg.worklist.fingerprint import ListedStudy
-from medseg.worklist.outcome import Outcome, Sent, StudyOutcome
+from medseg.worklist.outcome import Outcome, Sent, StudyOutcome, in_words
 from pipelines import artifacts, automations, runners
-from pipelines.tasks import is_transient
+from pipelines.tasks import stage
 
 Rows = tuple[StudyOutcome, ...]
 
 
-@task(
-    name="study",
-    task_run_name="study-{study.number}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=60,
-    retry_condition_fn=is_transient,
-)
+@partial(stage, name="study", each="study-{study.number}")
 def do_study(
     study: ListedStudy, runs: Path, limit_seconds: float, busy: StudyOutcome | None = None
 ) -> StudyOutcome:
@@ -46,15 +37,7 @@ def do_study(
     )
 
 
-@task(
-    name="send",
-    task_run_name="send-{row.number}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=60,
-    retry_condition_fn=is_transient,
-)
+@partial(stage, name="send", each="send-{row.number}")
 def deliver_study(row: StudyOutcome, runs: Path, to: str) -> StudyOutcome:
     """Send the objects of one study, as `worklist.deliver` says."""
     return deliver(row, runs, to)
@@ -103,25 +86,19 @@ def do_all(
     Within a flow. Arguments as of `delineate_worklist`.
     """
     progress = artifacts.Progress(runs, len(listed))
-    rows = _rows(
-        listed, [do_study.submit(study, runs, time_limit_seconds) for study in listed], progress
-    )
+    futures = [do_study.submit(study, runs, time_limit_seconds) for study in listed]
+    rows = _rows(listed, futures, runs, progress)
     busy = [
         (study, row) for study, row in zip(listed, rows, strict=True) if row.outcome is Outcome.BUSY
     ]
-    waited = _rows(
-        [study for study, _ in busy],
-        [do_study.submit(study, runs, time_limit_seconds, row) for study, row in busy],
-    )
+    again = [do_study.submit(study, runs, time_limit_seconds, row) for study, row in busy]
+    waited = _rows([study for study, _ in busy], again, runs)
     final = {row.number: row for row in (*rows, *waited)}
     rows = tuple(final[study.number] for study in listed)
     if send_to is not None:
         rows = _sent(rows, [deliver_study.submit(row, runs, send_to) for row in rows])
         for row in rows:
             records.note_sent(runs, row)
-    for row in rows:
-        if not row.fingerprint:  # over which a task ended, so that nothing was noted
-            work.note(row, runs)
     batch.write(runs, rows)
     artifacts.publish(runs, rows)
     return rows
@@ -129,8 +106,7 @@ def do_all(
 
 def final_state(rows: Rows) -> State[Rows]:
     """The state that says whether somebody must look."""
-    counts = Counter(str(row.outcome) for row in rows)
-    message = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    message = in_words(rows)
     good = sum(row.is_good for row in rows)
     if good == len(rows):
         return Completed(message=message, data=rows)
@@ -142,12 +118,17 @@ def final_state(rows: Rows) -> State[Rows]:
 def _rows(
     listed: Sequence[ListedStudy],
     futures: Sequence[PrefectFuture[StudyOutcome]],
+    runs: Path,
     progress: artifacts.Progress | None = None,
 ) -> Rows:
     """Wait for every task, whatever becomes of it."""
     rows: list[StudyOutcome] = []
     for study, future in zip(listed, futures, strict=True):
-        rows.append(_row(study, _result(future)))
+        result = _result(future)
+        if not isinstance(result, StudyOutcome):  # it ended the task, so nothing was noted
+            result = _failed(study, result)
+            work.note(result, runs)
+        rows.append(result)
         if progress is not None:
             progress.tell(len(rows))
     return tuple(rows)
@@ -165,9 +146,7 @@ def _result(future: PrefectFuture[StudyOutcome]) -> object:
     )
 
 
-def _row(study: ListedStudy, result: object) -> StudyOutcome:
-    if isinstance(result, StudyOutcome):
-        return result
+def _failed(study: ListedStudy, result: object) -> StudyOutcome:
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     if isinstance(result, MedsegError):
         return replace(StudyOutcome.failed(study.number, "", result), ended=ended)

@@ -19,13 +19,20 @@ def is_transient(_task: Task[..., object], _run: TaskRun, state: State[object]) 
     return isinstance(state.result(raise_on_failure=False), ResourceError)
 
 
-def stage(function: Callable[P, R]) -> Task[P, R]:
+def stage(function: Callable[P, R], name: str | None = None, each: str | None = None) -> Task[P, R]:
     """Make a stage a task: no cache and no stored result, retried where the machine was at fault.
+
+    Args:
+        function: The stage.
+        name: Of the task; None takes the function's.
+        each: Template for the name of each run; None lets Prefect choose.
 
     The files are the truth, not Prefect's cache (PREFECT.md, decisions 2 and 4). Two retries a
     minute apart are what a full disk or a full memory is given to recover.
     """
     return task(
+        name=name,
+        task_run_name=each,
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=2,

@@ -1,12 +1,8 @@
 """The report as one HTML file that loads nothing, and as the page of which the PDF is made."""
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
@@ -16,8 +12,10 @@ from medseg.core.volume import IntensityUnit
 from medseg.formats import tables
 from medseg.report import drawing
 from medseg.report.columns import Column, columns, rounded, titled
+from medseg.report.template import content_policy, filled, inline
 from medseg.report.viewer import packed
 
+PACKAGE = "medseg.report"
 TEMPLATE = "report.html.j2"
 SCREEN_STYLES = ("report.css", "screen.css", "print.css")
 PAPER_STYLES = ("report.css", "print.css", "pdf.css")
@@ -68,7 +66,7 @@ def render(report: Report) -> str:
     Raises:
         ValueError: A number is not finite.
     """
-    style, script = _inline(SCREEN_STYLES), _inline(SCRIPTS)
+    style, script = inline(PACKAGE, *SCREEN_STYLES), inline(PACKAGE, *SCRIPTS)
     names = {
         one.measurement.instance: titled(one.measurement.structure, report.titles)
         for one in report.organs
@@ -95,21 +93,16 @@ def render_for_paper(report: Report) -> str:
     def svg(picture: str) -> Markup:
         return Markup(picture.replace(drawing.FONT, PAPER_FONT))  # noqa: S704  (our own drawing)
 
-    return _filled(report, style=_inline(PAPER_STYLES), svg=svg, policy="", script="")
+    return _filled(report, style=inline(PACKAGE, *PAPER_STYLES), svg=svg, policy="", script="")
 
 
 def _filled(report: Report, **special: object) -> str:
     """The template with a report, and with what differs between screen and paper."""
-    environment = Environment(
-        loader=PackageLoader("medseg.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     counted = tuple(finding for finding in report.lesions if not finding.below_size_limit)
     below = tuple(finding for finding in report.lesions if finding.below_size_limit)
-    return environment.get_template(TEMPLATE).render(
+    return filled(
+        PACKAGE,
+        TEMPLATE,
         report=report,
         disclaimer=NOT_FOR_DIAGNOSTIC_USE,
         totals=_totals(counted, len(report.organs)),
@@ -126,26 +119,6 @@ def _filled(report: Report, **special: object) -> str:
 
 def _json(values: object) -> Markup:
     return htmlsafe_json_dumps(values, allow_nan=False, ensure_ascii=False)
-
-
-def _inline(names: Sequence[str]) -> Markup:
-    """Files of this package, one after the other."""
-    folder = resources.files("medseg.report")
-    return Markup("".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names))  # noqa: S704
-
-
-def content_policy(style: str, script: str) -> str:
-    """Content security policy: this style, this script, pictures in the page, and nothing else."""
-    return (
-        f"default-src 'none'; img-src data:; style-src {_source(style)}; "
-        f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _source(text: str) -> str:
-    """A text inside the page as a policy names it."""
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-    return f"'sha256-{digest}'"
 
 
 def _lesions(report: Report, findings: Sequence[Finding]) -> Table:

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from medseg import run_folder
 from medseg.formats import batch_tables
 from medseg.formats.batch_tables import Cell
 from medseg.worklist import page, records
-from medseg.worklist.outcome import StudyOutcome, exit_code
+from medseg.worklist.outcome import StudyOutcome, counts, exit_code
 
 FOLDER = "worklists"
 """Among the runs: a folder for each worklist that was done, named by when it ended."""
@@ -79,7 +78,7 @@ def write_index(runs: Path) -> None:
 def plain(rows: Sequence[StudyOutcome]) -> dict[str, object]:
     """The rows for machines: counts by outcome, the exit code, and every row."""
     return {
-        "counts": dict(sorted(Counter(str(row.outcome) for row in rows).items())),
+        "counts": counts(rows),
         "exit_code": exit_code(rows),
         "studies": [asdict(row) for row in rows],
     }

@@ -1,10 +1,12 @@
 """What became of one study of a worklist, and what that asks of a person."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+from medseg.core.study import KEY_LENGTH
 from medseg.errors import (
     ExportMismatchError,
     InputError,
@@ -137,9 +139,24 @@ class StudyOutcome:
         )
 
     @property
+    def name(self) -> str:
+        """What people call the study: its pseudonym, else the beginning of its fingerprint."""
+        return self.study_key or self.fingerprint[:KEY_LENGTH]
+
+    @property
     def is_good(self) -> bool:
         """Whether nobody must look."""
         return self.outcome in GOOD and self.sent is not Sent.FAILED
+
+
+def counts(rows: Iterable[StudyOutcome]) -> dict[str, int]:
+    """How many studies ended how, in the order of the names."""
+    return dict(sorted(Counter(str(row.outcome) for row in rows).items()))
+
+
+def in_words(rows: Iterable[StudyOutcome]) -> str:
+    """The counts as one line."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts(rows).items())
 
 
 def outcome_of(error: MedsegError) -> Outcome:

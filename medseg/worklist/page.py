@@ -1,17 +1,13 @@
 """All studies of a folder of runs as one page that loads nothing: what an operator looks at."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from medseg.report.html import content_policy
+from medseg.report.template import content_policy, filled, inline
 from medseg.run_folder import REPORT_HTML
-from medseg.worklist.outcome import StudyOutcome
+from medseg.worklist.outcome import StudyOutcome, counts
 
+PACKAGE = "medseg.worklist"
 TEMPLATE = "index.html.j2"
 
 
@@ -39,22 +35,14 @@ def render(rows: Sequence[StudyOutcome], made: str) -> str:
         rows: A row for each study, the latest first.
         made: When, for the reader.
     """
-    style = _text("medseg.report", "report.css", "screen.css") + _text(
-        "medseg.worklist", "index.css"
-    )
-    script = _text("medseg.report", "sorting.js") + _text("medseg.worklist", "index.js")
-    environment = Environment(
-        loader=PackageLoader("medseg.worklist", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    style = inline("medseg.report", "report.css", "screen.css") + inline(PACKAGE, "index.css")
+    script = inline("medseg.report", "sorting.js") + inline(PACKAGE, "index.js")
     lines = _lines(rows)
-    counts = Counter(str(line.row.outcome) for line in lines)
-    return environment.get_template(TEMPLATE).render(
+    return filled(
+        PACKAGE,
+        TEMPLATE,
         lines=lines,
-        counts=sorted(counts.items()),
+        counts=list(counts(rows).items()),
         must_look=sum(line.must_look for line in lines),
         made=made,
         style=style,
@@ -71,8 +59,3 @@ def _lines(rows: Sequence[StudyOutcome]) -> list[Line]:
         lines.append(Line(row, report, not row.is_good, row.study_key in seen))
         seen |= {row.study_key} - {""}
     return lines
-
-
-def _text(package: str, *names: str) -> Markup:
-    folder = resources.files(package)
-    return Markup("".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names))  # noqa: S704

@@ -20,15 +20,15 @@ def write(runs: Path, row: StudyOutcome) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    folder = runs / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with run_folder.whole_file(folder / f"{row.fingerprint}.json") as beside:
+    path = _path(runs, row.fingerprint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with run_folder.whole_file(path) as beside:
         beside.write_text(json.dumps(asdict(row), indent=1) + "\n", encoding="utf-8")
 
 
 def read(runs: Path, fingerprint: str) -> StudyOutcome | None:
     """The record of a study; None where there is none that can be read."""
-    return _read(runs / FOLDER / f"{fingerprint}.json")
+    return _read(_path(runs, fingerprint))
 
 
 def note_sent(runs: Path, row: StudyOutcome) -> None:
@@ -44,13 +44,17 @@ def note_sent(runs: Path, row: StudyOutcome) -> None:
 
 def forget(runs: Path, row: StudyOutcome) -> None:
     """Remove the record of a study."""
-    (runs / FOLDER / f"{row.fingerprint}.json").unlink(missing_ok=True)
+    _path(runs, row.fingerprint).unlink(missing_ok=True)
 
 
 def every(runs: Path) -> Iterator[StudyOutcome]:
     """The record of every study, the last that was worked on first."""
     found = [_read(path) for path in sorted((runs / FOLDER).glob("*.json"))]
     yield from sorted((row for row in found if row), key=lambda row: row.ended, reverse=True)
+
+
+def _path(runs: Path, fingerprint: str) -> Path:
+    return runs / FOLDER / f"{fingerprint}.json"
 
 
 def _read(path: Path) -> StudyOutcome | None:
