@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from medseg import cli
 from medseg.errors import MedsegError
+from pipelines.settings import TELEMETRY_OFF
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -28,14 +29,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-QUIET = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-}
-"""Telemetry off in three places, and time for an embedded server to start on a small machine;
-what `prefect.toml` says, for a working directory that has none."""
+QUIET = {**TELEMETRY_OFF, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
+"""Telemetry off, and time for an embedded server to start on a small machine; what `prefect.toml`
+says, for a working directory that has none."""
 
 
 @app.command

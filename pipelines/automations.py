@@ -23,8 +23,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from medseg.errors import SettingsError
-
-HEARTBEAT_SECONDS = 30
+from pipelines.settings import HEARTBEAT_SECONDS
 
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 """After which a run is taken for dead; with a shorter one a healthy run was."""

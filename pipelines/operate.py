@@ -20,7 +20,13 @@ import httpx
 
 from medseg.errors import ResourceError
 from medseg.run_folder import machine_faults
-from pipelines.settings import OperateSettings, ReceiverSettings, database
+from pipelines.settings import (
+    HEARTBEAT_SECONDS,
+    TELEMETRY_OFF,
+    OperateSettings,
+    ReceiverSettings,
+    database,
+)
 
 LOOPBACK = "127.0.0.1"
 
@@ -155,7 +161,7 @@ def environment(settings: OperateSettings) -> dict[str, str]:
     address = f"http://{LOOPBACK}:{settings.port}"
     password = login(settings)
     chosen = {
-        "DO_NOT_TRACK": "1",
+        **TELEMETRY_OFF,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_PROFILES_PATH": str(settings.home / "prefect" / "profiles.toml"),
         "PREFECT_API_URL": f"{address}/api",
@@ -163,14 +169,12 @@ def environment(settings: OperateSettings) -> dict[str, str]:
         "PREFECT_SERVER_API_AUTH_STRING": password,
         "PREFECT_SERVER_API_HOST": LOOPBACK,
         "PREFECT_SERVER_API_PORT": str(settings.port),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": address,
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     }
     if database() is not None:
@@ -277,29 +281,34 @@ def _end_runs_of_the_dead() -> None:
 def _wait_until_it_answers(settings: OperateSettings) -> None:
     address = f"http://{LOOPBACK}:{settings.port}/api/health"
     user, _, password = login(settings).partition(":")
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
+
+    def answers() -> bool:
         with suppress(httpx.TransportError):
-            if httpx.get(address, auth=(user, password), trust_env=False).status_code == 200:
-                return
-        time.sleep(0.5)
-    raise ResourceError(
-        f"The server did not answer within {START_SECONDS} s, so nothing was started.",
-        "Its log lies in the folder of the settings' `home`; another program may hold the port.",
-    )
+            found = httpx.get(address, auth=(user, password), trust_env=False)
+            return found.status_code == httpx.codes.OK
+        return False
+
+    _wait("server", answers)
 
 
 def _wait_until_it_listens(receiver: ReceiverSettings) -> None:
+    def listens() -> bool:
+        with suppress(OSError):
+            socket.create_connection((receiver.host, receiver.port), timeout=5).close()
+            return True
+        return False
+
+    _wait("receiver", listens)
+
+
+def _wait(name: str, is_there: Callable[[], bool]) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        with (
-            suppress(OSError),
-            socket.create_connection((receiver.host, receiver.port), timeout=5),
-        ):
+        if is_there():
             return
         time.sleep(0.5)
     raise ResourceError(
-        f"The receiver did not listen within {START_SECONDS} s, so nothing was started.",
+        f"The {name} did not answer within {START_SECONDS} s, so everything was stopped.",
         "Its log lies in the folder of the settings' `home`; another program may hold the port.",
     )
 

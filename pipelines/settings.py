@@ -10,6 +10,16 @@ from medseg.config import Settings
 DATABASE_VARIABLE = "MEDSEG_DATABASE_URL"
 """Environment variable with the address of a PostgreSQL database, which may hold a password."""
 
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+}
+"""In three places, because none of them turns all of it off (PREFECT.md, decision 14)."""
+
+HEARTBEAT_SECONDS = 30
+"""Between two signs of life of a flow run."""
+
 
 class ReceiverSettings(Settings):
     """As the options of `medseg receive`."""
