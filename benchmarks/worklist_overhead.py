@@ -1,33 +1,42 @@
 """What Prefect costs a worklist, and how fast a thousand finished studies are recognised.
 
-    python benchmarks/worklist_overhead.py [--studies 1000] [--turns 5]
+    python benchmarks/worklist_overhead.py [--studies 1000] [--anew 10] [--turns 5]
 
-One phantom study is delineated. The others are copies of it with a note beside the images, and
-their run folder is a copy of the first's with a manifest of its own: recognising them is the same
-work as if each had been delineated (every file of study and run is hashed). The same finished
-studies are looked at by the flow and by a plain loop in turn; their difference is Prefect's part.
+First some studies are delineated anew in each turn, by `stages.delineate` in a plain loop and by
+the flow, one after the other in this process. Then come those that are finished: one phantom study
+is delineated, the others are copies of it with a note beside the images, and their run folder is a
+copy of the first's with a manifest of its own: recognising them is the same work as if each had
+been delineated (every file of study and run is hashed). They are looked at by a plain loop and by
+the flow in turn; the difference is Prefect's part.
 """
 
 import argparse
+import dataclasses
 import json
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from medseg import manifest
+from worklist_server import server
+
+from medseg import manifest, stages
 from medseg.phantom.body import small_phantom
-from medseg.phantom.study import write_study
+from medseg.phantom.study import PHANTOM_PATIENT, write_study
 from medseg.worklist import listing, work
 from medseg.worklist.child import StudyProcess
 from medseg.worklist.fingerprint import fingerprint
 from medseg.worklist.outcome import Outcome
 
-PORT = 4397
+
+def delineated(studies: Path, runs: Path) -> float:
+    """Seconds of the stages in a plain loop."""
+    runs.mkdir()
+    begin = time.perf_counter()
+    for study in listing.studies(studies):
+        stages.delineate(study.source, runs / str(study.number))
+    return time.perf_counter() - begin
 
 
 def make_finished(studies: Path, runs: Path, count: int) -> None:
@@ -74,34 +83,37 @@ def main() -> None:
     """Run all of it."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--studies", type=int, default=1000)
+    options.add_argument("--anew", type=int, default=10)
     options.add_argument("--turns", type=int, default=5)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="medseg-overhead-") as name:
         folder = Path(name)
-        os.environ |= {
-            "PREFECT_HOME": str(folder / "prefect"),
-            "PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api",
-            "PREFECT_LOGGING_LEVEL": "ERROR",
-            "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        }
-        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(PORT)]
-        with (
-            (folder / "log").open("wb") as log,
-            subprocess.Popen(command, stdout=log, stderr=log) as server,
-        ):
-            try:
-                make_finished(folder / "studies", folder / "runs", chosen.studies)
-                report(folder, chosen.studies, chosen.turns, server.pid)
-            finally:
-                server.terminate()
+        with server(folder) as started:
+            report_anew(folder, chosen.anew, chosen.turns)
+            make_finished(folder / "studies", folder / "runs", chosen.studies)
+            report(folder, chosen.studies, chosen.turns, started.pid)
 
 
-def report(folder: Path, studies: int, turns: int, server: int) -> None:
-    """Measure in turn, and print."""
-    plain(
-        folder / "studies", folder / "runs"
-    )  # whose first look notes the copies in record and log
+def report_anew(folder: Path, count: int, turns: int) -> None:
+    """Delineate anew in turn, and print; the first turn loads the model and is not counted."""
+    for number in range(count):
+        patient = dataclasses.replace(PHANTOM_PATIENT, patient_id=f"PHANTOM-{number}")
+        write_study(folder / "anew" / f"{number:03d}", small_phantom(), patient)
+    each = []
+    for turn in range(turns + 1):
+        alone = delineated(folder / "anew", folder / f"plain-{turn}")
+        ours = flow(folder / "anew", folder / f"flow-{turn}")
+        if turn:
+            each.append((ours - alone) / count)
+            print(f"  stages {alone:.1f} s, flow {ours:.1f} s", flush=True)
+    spread = f"{min(each):.3f} to {max(each):.3f}, {turns} turns"
+    print(f"{count} studies anew, the flow's part: {statistics.median(each):.3f} s each ({spread})")
+
+
+def report(folder: Path, studies: int, turns: int, pid: int) -> None:
+    """Look at finished studies in turn, and print."""
+    # The first look notes the copies in record and log.
+    plain(folder / "studies", folder / "runs")
     pairs = []
     for _ in range(turns):
         alone = plain(folder / "studies", folder / "runs")
@@ -114,7 +126,7 @@ def report(folder: Path, studies: int, turns: int, server: int) -> None:
     for name, found, unit in (("Prefect's part", each, " ms a study"), ("ratio", ratios, "")):
         spread = f"{min(found):.2f}-{max(found):.2f}, {turns} turns"
         print(f"{name}: {statistics.median(found):.2f}{unit} ({spread})")
-    status = Path(f"/proc/{server}/status").read_text(encoding="ascii")
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     memory = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     files = sum(one.stat().st_size for one in (folder / "prefect").glob("prefect.db*"))
     print(f"server: {int(memory) / 1024:.0f} MiB at most, database {files / 2**20:.1f} MiB")
