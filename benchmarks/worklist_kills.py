@@ -1,6 +1,6 @@
 """A worklist under `medseg operate` whose flow, worker and server are killed again and again.
 
-    python benchmarks/worklist_kills.py [--studies 100] [--real 20] [--kills 20] [--seed 0]
+    python -m benchmarks.worklist_kills [--studies 100] [--real 20] [--kills 20] [--seed 0]
 
 First an undisturbed run of the same studies, in a plain loop without Prefect. Then `medseg operate`
 does them by a schedule of every minute, while SIGKILL hits the flow, the worker and the server in
@@ -10,8 +10,6 @@ digest of that file. Real studies are PET crops of ../shared/data, the others ph
 """
 
 import argparse
-import dataclasses
-import json
 import os
 import random
 import shutil
@@ -27,14 +25,16 @@ from pathlib import Path
 import httpx
 import yaml
 
-from medseg import manifest, run_folder
-from medseg.phantom.body import small_phantom
-from medseg.phantom.study import PHANTOM_PATIENT, write_study
-from medseg.worklist import audit, lease, listing, work
-from medseg.worklist.child import StudyProcess
-from medseg.worklist.fingerprint import fingerprint
-from medseg.worklist.outcome import Outcome
 from pipelines.settings import database
+from tests.orthanc import free_port
+from tests.worklists import (
+    Comparison,
+    compare,
+    do_undisturbed,
+    processes_with,
+    run_folders,
+    write_phantoms,
+)
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "pet_lesions"
 
@@ -49,62 +49,29 @@ def make_studies(folder: Path, count: int, real: int) -> None:
     for crop in crops:
         (folder / f"real-{crop.name[:12]}").mkdir(parents=True)
         shutil.copy(crop, folder / f"real-{crop.name[:12]}" / crop.name)
-    phantom = small_phantom()
-    for number in range(count - len(crops)):
-        patient = dataclasses.replace(PHANTOM_PATIENT, patient_id=f"PHANTOM-{number}")
-        write_study(folder / f"phantom-{number:03d}", phantom, patient)
-
-
-def undisturbed(studies: Path, runs: Path) -> list[float]:
-    """Do all in a plain loop; seconds of each."""
-    took: list[float] = []
-    with StudyProcess() as process:
-        for study in listing.studies(studies):
-            row = work.do_study(study, runs, process)
-            if row.outcome is not Outcome.DONE:
-                raise SystemExit(f"study {study.number}: {row}")
-            took.append(row.seconds)
-    return took
-
-
-def contents(run: Path) -> dict[str, object]:
-    """Every file of a run folder, less what two runs may differ in."""
-    files: dict[str, object] = {
-        path.relative_to(run).as_posix(): path.read_bytes()
-        for path in run.rglob("*")
-        if path.is_file()
-    }
-    record = json.loads((run / run_folder.RUN_RECORD).read_bytes())
-    record.pop("timings_seconds")
-    record.pop("peak_memory_mib")
-    files[run_folder.RUN_RECORD] = record
-    whole = json.loads((run / manifest.FILE).read_bytes())
-    whole["files"].pop(run_folder.RUN_RECORD)
-    files[manifest.FILE] = whole
-    return files
+    write_phantoms(folder, count - len(crops))
 
 
 def processes(home: Path) -> dict[str, list[int]]:
     """What runs of the operated machine with that home, by kind; nothing else on this one."""
-    mark = f"PREFECT_HOME={home}/prefect".encode()
-    found: dict[str, list[int]] = {target: [] for target in TARGETS}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    found: dict[str, list[int]] = {target: [] for target in (*TARGETS, "other")}
+    for pid in processes_with(f"PREFECT_HOME={home}/prefect"):
         try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-            ours = mark in (path.parent / "environ").read_bytes().split(b"\0")
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if not ours:
-            continue
-        line = " ".join(words)
-        pid = int(path.parent.name)
-        if "prefect server start" in line or "prefect.server.api.server:create_app" in line:
-            found["server"].append(pid)
-        elif "prefect worker start" in line:
-            found["worker"].append(pid)
-        elif "prefect" in line and ("flow-run execute" in line or "prefect.engine" in line):
-            found["flow"].append(pid)
+        found[_kind(line.replace("\0", " "))].append(pid)
     return found
+
+
+def _kind(line: str) -> str:
+    if "prefect server start" in line or "prefect.server.api.server:create_app" in line:
+        return "server"
+    if "prefect worker start" in line:
+        return "worker"
+    if "prefect" in line and ("flow-run execute" in line or "prefect.engine" in line):
+        return "flow"
+    return "other"
 
 
 def kill(target: str, home: Path) -> bool:
@@ -136,8 +103,8 @@ def running(settings: dict[str, object], home: Path) -> int | None:
         return None
 
 
-def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.Random) -> None:
-    """Let `medseg operate` do all, and kill."""
+def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.Random) -> int:
+    """Let `medseg operate` do all, and kill; how many of its processes outlive it."""
     count, home = len(list(studies.iterdir())), folder / "home"
     settings: dict[str, object] = {
         "home": str(home),
@@ -146,7 +113,7 @@ def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.R
         "worklist": str(studies),
         "nightly": "* * * * *",
         "watch": "0 0 1 1 *",
-        "port": 4391,
+        "port": free_port(),
         "receiver": None,
     }
     (folder / "operate.yaml").write_text(yaml.safe_dump(settings))
@@ -154,7 +121,7 @@ def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.R
     begin, killed, waits = time.monotonic(), Counter[str](), 0
     with subprocess.Popen([*command, "--json"], stdout=subprocess.DEVNULL) as operate:
         try:
-            while len(done := whole(runs)) < count or sum(killed.values()) < kills:
+            while len(done := run_folders(runs)) < count or sum(killed.values()) < kills:
                 if time.monotonic() - begin > 3600:
                     raise SystemExit(f"not done after an hour: {len(done)} of {count}")
                 time.sleep(rng.uniform(2, 20))
@@ -172,32 +139,22 @@ def disturbed(folder: Path, studies: Path, runs: Path, kills: int, rng: random.R
         finally:
             operate.terminate()
             operate.wait(60)
-    print(f"  processes left: {sum(map(len, processes(home).values()))}")
+    until = time.monotonic() + 10  # a process of a study goes with its flow, not before it
+    while (left := sum(map(len, processes(home).values()))) and time.monotonic() < until:
+        time.sleep(0.1)
+    print(f"  processes left: {left}")
+    return left
 
 
-def whole(runs: Path) -> list[Path]:
-    """The run folders that are whole."""
-    return [path for path in runs.glob("[0-9a-f]*") if (path / manifest.FILE).is_file()]
-
-
-def compare(studies: Path, first: Path, second: Path) -> None:
-    """Hold the two folders of runs against each other and the list."""
-    digests = {fingerprint(study) for study in listing.studies(studies)}
-    names = {work.run_name(digest) for digest in digests}
-    there = {path.name for path in whole(second)}
-    complete = sum(manifest.is_whole(second / work.run_name(one), one) for one in digests)
-    equal = sum(contents(first / name) == contents(second / name) for name in names & there)
-    left = [path for path in (second / lease.FOLDER).iterdir() if path.name != lease.MUTEX]
-    made = list((second / work.WORK).iterdir())
-    lines = [json.loads(line) for line in (second / audit.LOG).read_text().splitlines()]
-    done = Counter(line["fingerprint"] for line in lines if line.get("outcome") == "done")
-    twice = sum(number > 1 for number in done.values())
-    print(f"{len(names)} studies; {len(there & names)} run folders, {len(there - names)} others")
-    print(f"{complete} whole by their manifest, {equal} byte-equal to the undisturbed run's")
-    print(f"{twice} done twice, {len(left)} leases left, {len(made)} half-made left")
-    print(f"audit log: {audit.check(second)}")
-    if not (complete == equal == len(names) == len(there)) or left or made or twice:
-        raise SystemExit("NOT as it should be")
+def say(found: Comparison) -> None:
+    """Print how the two folders of runs compare."""
+    there = found.studies - found.missing
+    print(f"{found.studies} studies; {there} run folders, {found.others} others")
+    print(
+        f"{found.whole} whole by their manifest, {found.equal} byte-equal to the undisturbed run's"
+    )
+    print(f"{found.made_twice} done twice, {found.leases} leases left, {found.half_made} half-made")
+    print(f"audit log: {found.made_once} done once, {found.unnoted} not noted, {found.audit}")
 
 
 def main() -> None:
@@ -211,12 +168,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="medseg-kills-") as name:
         folder = Path(name)
         make_studies(folder / "studies", chosen.studies, chosen.real)
-        took = undisturbed(folder / "studies", folder / "runs-a")
+        took = do_undisturbed(folder / "studies", folder / "runs-a")
         print(f"undisturbed: {sum(took):.0f} s, median {statistics.median(took):.2f} s a study")
         print(f"with kills, on {'PostgreSQL' if database() else 'SQLite'}:")
         rng = random.Random(chosen.seed)  # noqa: S311
-        disturbed(folder, folder / "studies", folder / "runs-b", chosen.kills, rng)
-        compare(folder / "studies", folder / "runs-a", folder / "runs-b")
+        left = disturbed(folder, folder / "studies", folder / "runs-b", chosen.kills, rng)
+        found = compare(folder / "studies", folder / "runs-a", folder / "runs-b")
+        say(found)
+        if left or not found.is_as_it_should_be:
+            raise SystemExit("NOT as it should be")
 
 
 if __name__ == "__main__":
