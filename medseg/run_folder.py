@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medseg import manifest
 from medseg.errors import ResourceError, RunFolderError
+from medseg.formats.storage import PASSING, storage_fault
 
 RUN_RECORD = "run.json"
 LESIONS = "lesions.nii.gz"
@@ -67,10 +68,10 @@ def staged(run: Path, fingerprint: str = "") -> Iterator[Path]:
 
 @contextmanager
 def machine_faults() -> Iterator[None]:
-    """Raise what says that the disk or the memory is full as the error that is retried.
+    """Raise what says that the machine is at fault as the error that is retried.
 
     Raises:
-        ResourceError: The disk or the memory was full.
+        ResourceError: The disk or the memory was full, or the storage failed.
     """
     try:
         yield
@@ -81,6 +82,8 @@ def machine_faults() -> Iterator[None]:
             raise _out_of_memory() from None
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise _disk_full() from None
+        if error.errno in PASSING:
+            raise storage_fault() from None
         raise
 
 

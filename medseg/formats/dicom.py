@@ -45,6 +45,7 @@ from medseg.formats.dicom_values import (
     texts,
     value,
 )
+from medseg.formats.storage import PASSING_WHILE_READ, storage_fault
 
 VOLUME_KINDS = {
     CTImageStorage: "CT",
@@ -161,6 +162,7 @@ def read_file(path: Path) -> DicomFile | None:
 
     Raises:
         UnreadableFileError: It is DICOM, or could be, and cannot be opened or understood.
+        ResourceError: The storage failed over it, or it is there no more.
     """
     try:
         with path.open("rb") as file, quiet():
@@ -176,6 +178,9 @@ def read_file(path: Path) -> DicomFile | None:
                 raise MalformedValueError
             return found
     except (OSError, *PARSING_FAULTS) as error:
+        # An OSError of pydicom's own has no number.
+        if isinstance(error, OSError) and error.errno in PASSING_WHILE_READ:
+            raise storage_fault() from None
         if isinstance(error, OSError) or _is_marked(start):
             raise _unreadable() from None
         return None

@@ -25,6 +25,7 @@ from medseg.formats.dicom_codecs import decode
 from medseg.formats.dicom_encoding import Encoding, frames_in
 from medseg.formats.dicom_stack import Slice, Stack
 from medseg.formats.dicom_values import PARSING_FAULTS, MalformedValueError, quiet
+from medseg.formats.storage import PASSING_WHILE_READ, storage_fault
 
 MOST_THREADS = 8
 """Reading keeps up with about so many decoders."""
@@ -46,6 +47,7 @@ def read_voxels(stack: Stack) -> tuple[Volume, str]:
         UnreadableFileError: A slice cannot be decoded; the whole series is refused.
         UnsupportedImageError: Values are not stored in the lowest bits.
         InvalidVoxelsError: A value is not a finite number.
+        ResourceError: The storage failed over a file.
         MemoryError: There is none left; whether the file or the machine is at fault is known to who
             set the limits (`ingest.guard`).
     """
@@ -67,7 +69,9 @@ def read_voxels(stack: Stack) -> tuple[Volume, str]:
             for future in under_way:
                 future.result()
             digest = hashlib.sha256(b"".join(one.result() for one in digests)).hexdigest()
-    except FAULTS:
+    except FAULTS as error:
+        if isinstance(error, OSError) and error.errno in PASSING_WHILE_READ:
+            raise storage_fault() from None
         raise UnreadableFileError(
             "The series has a slice that cannot be decoded; the volume without it would be wrong.",
             SEND_AGAIN,

@@ -29,6 +29,7 @@ from medseg.formats.nifti_header import (
     has_mark,
     parse_header,
 )
+from medseg.formats.storage import PASSING, storage_fault
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -252,7 +253,9 @@ def _opened(path: Path, digest: Digest | None = None) -> Iterator[tuple[io.Buffe
             "The compressed NIfTI file is damaged or incomplete, so its voxels cannot be trusted.",
             "Copy or export the file again, then run it again.",
         ) from None
-    except OSError:
+    except OSError as error:
+        if error.errno in PASSING:
+            raise storage_fault() from None
         raise SourceNotFoundError(
             "The file cannot be opened.", "Check the path and whether you may read it."
         ) from None

@@ -40,6 +40,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     from medseg.config import ReadingLimits
     from medseg.errors import MedsegError
+    from medseg.formats.storage import PASSING_WHILE_READ, storage_fault
 
     begin = _steps(say, ReadingLimits.model_validate(request["limits"]))
     try:
@@ -52,7 +53,11 @@ def main() -> None:
     except MedsegError as error:
         say({"error": [type(error).__name__, error.problem, error.remedy]})
     except OSError as error:
-        say({"errno": error.errno})
+        if error.errno in PASSING_WHILE_READ:
+            failed = storage_fault()
+            say({"error": [type(failed).__name__, failed.problem, failed.remedy]})
+        else:
+            say({"errno": error.errno})
 
 
 def _confine() -> Say:
@@ -156,10 +161,11 @@ def _hand_on(request: dict[str, Any], say: Say, begin: Begin) -> None:
 
 
 def _stored_bytes(source: Path) -> int:
-    if source.is_file():
-        return source.stat().st_size
-    paths = (Path(folder, name) for folder, _, names in os.walk(source) for name in names)
-    return sum(path.stat().st_size for path in paths if path.is_file())
+    from medseg.formats.storage import files_below
+
+    if source.is_dir():
+        return sum(path.stat().st_size for path in files_below(source))
+    return source.stat().st_size if source.is_file() else 0
 
 
 if __name__ == "__main__":

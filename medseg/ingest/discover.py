@@ -19,7 +19,7 @@ from medseg.errors import (
     UnreadableFileError,
     UnsupportedImageError,
 )
-from medseg.formats import nifti
+from medseg.formats import nifti, storage
 from medseg.formats.dicom import SEND_AGAIN, DicomFile, group, read_file
 from medseg.formats.dicom_fragments import MOST_SLICES, continues, is_fragment
 from medseg.formats.dicom_values import quiet
@@ -106,6 +106,7 @@ def discover(
 
     Raises:
         SourceNotFoundError: There is nothing at the path, or it cannot be listed.
+        ResourceError: The storage failed.
         UnsupportedImageError: The folder holds far more files than a study.
     """
     found = _Sorted([], [], [], [], [], [], Counter())
@@ -141,7 +142,7 @@ def discover(
 
 
 def _files(source: Path) -> Iterator[Path]:
-    """The file, or every file below the folder in a fixed order; links to folders are not taken.
+    """The file, or every file below the folder in a fixed order.
 
     Of a NIfTI pair, either file stands for both.
     """
@@ -153,12 +154,7 @@ def _files(source: Path) -> Iterator[Path]:
             "There is nothing at the given path that can be opened.",
             "Check the path and whether you may read it.",
         )
-    for folder, folders, names in os.walk(source):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_file():
-                yield path
+    yield from storage.files_below(source)
 
 
 def _sort(path: Path, found: _Sorted) -> None:

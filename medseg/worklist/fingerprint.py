@@ -7,9 +7,7 @@ studies are recognised in seconds and a hostile file costs no more than a harmle
 import hashlib
 import hmac
 import json
-import os
 import platform
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +17,8 @@ from pathlib import Path
 from medseg import config
 from medseg.config import MaskSettings, Protocol
 from medseg.errors import SourceNotFoundError, UnreadableFileError
+from medseg.formats import nifti
+from medseg.formats.storage import PASSING_WHILE_READ, files_below, storage_fault
 from medseg.manifest import file_digest
 from medseg.stages import RECORDED_PACKAGES
 
@@ -57,7 +57,8 @@ def fingerprint(study: ListedStudy, secret: bytes | None = None) -> str:
 
     Raises:
         SourceNotFoundError: There is nothing at its path, or nothing but folders.
-        UnreadableFileError: A file cannot be read, or changed while it was.
+        UnreadableFileError: A file may not be read.
+        ResourceError: The storage failed, or a file went away meanwhile.
     """
     keyed = None if secret is None else hmac.digest(secret, b"medseg worklist", "sha256").hex()
     parts = {
@@ -72,38 +73,31 @@ def fingerprint(study: ListedStudy, secret: bytes | None = None) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def files_below(source: Path) -> Iterator[Path]:
-    """Every file that a study is read from, in the order of the names; links are not followed.
-
-    Raises:
-        SourceNotFoundError: There is nothing at the path.
-    """
+def _files(source: Path) -> Iterator[Path]:
+    """Every file that a study is read from; of a NIfTI pair both."""
     if source.is_file():
-        yield source
-        return
-    if not source.is_dir():
+        yield from nifti.files_of(nifti.header_half(source) or source)
+    elif source.is_dir():
+        yield from files_below(source)
+    else:
         raise SourceNotFoundError(
             "There is nothing at the path of a study, so it was not done.",
             "Check the worklist, or that the storage is there.",
         )
-    for folder, folders, names in os.walk(source):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder) / name
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield path
 
 
 def _content(source: Path) -> list[str]:
     """A line for each file, whatever the order and the place of the files."""
     lines: list[str] = []
     try:
-        for path in files_below(source):
+        for path in _files(source):
             named = path.name.lower().endswith(NAMED)
             # A name may be a patient's, so it is in the hash alone.
             label = hashlib.sha256(path.name.encode(errors="surrogateescape")).hexdigest()
             lines.append(f"{file_digest(path)} {label if named else ''}")
-    except OSError:
+    except OSError as error:
+        if error.errno in PASSING_WHILE_READ:
+            raise storage_fault() from None
         raise UnreadableFileError(
             "A file of a study cannot be read, so the study was not done.",
             "Check the permissions of its files and that the storage is there, then run it again.",

@@ -91,3 +91,14 @@ def test_a_link_in_a_circle_does_not_hang(tmp_path):
     dicom_series.write(tmp_path / "a", example("CT"))
     (tmp_path / "a" / "circle").symlink_to(tmp_path, target_is_directory=True)
     assert len(discover(tmp_path).series) == 1
+
+
+def test_a_linked_slice_is_one_and_what_a_link_promises_is_not(tmp_path):
+    dicom_series.write(tmp_path / "store", example("CT"))
+    (tmp_path / "study").mkdir()
+    for path in (tmp_path / "store").iterdir():
+        (tmp_path / "study" / path.name).symlink_to(path)
+    (tmp_path / "study" / "lost").symlink_to(tmp_path / "nothing")
+    whole, linked = discover(tmp_path / "store"), discover(tmp_path / "study")
+    assert [one.stored_bytes for one in linked.series] == [one.stored_bytes for one in whole.series]
+    assert linked.ignored == ()

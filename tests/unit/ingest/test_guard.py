@@ -28,7 +28,7 @@ from tests.dicom_series import GRID, STORED, example
 from tests.unit.ingest.test_select import pet, protocol
 
 HOOK = """
-import os, resource, signal, sys, time
+import errno, os, resource, signal, sys, time
 
 if "CANARY_MEMORY" in os.environ:
     resource.setrlimit(resource.RLIMIT_AS, 2 * (int(os.environ["CANARY_MEMORY"]),))
@@ -47,6 +47,8 @@ def hook(event, details, opened={}):
         pass
     if how == "sleep":
         time.sleep(1000)
+    if how in errno.errorcode.values():
+        raise OSError(getattr(errno, how), "CANARY")
     if how == "bug":
         raise AssertionError("CANARY")
     os.kill(os.getpid(), getattr(signal, how, 0))
@@ -122,6 +124,20 @@ def test_who_is_killed_from_outside_lacked_a_machine(tmp_path, failing):
     source = three_series(tmp_path / "source", "CANARY-SIGKILL-2")
     with pytest.raises(ResourceError, match="memory"):
         guard.inspect(source)
+
+
+@pytest.mark.parametrize("how", ["EIO", "ESTALE", "EMFILE", "ENOENT"])
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_storage_that_fails_for_a_moment_is_no_fault_of_the_file(tmp_path, failing, how, when):
+    source = three_series(tmp_path / "in", f"CANARY-{how}-{when}")
+    with pytest.raises(ResourceError) as caught:
+        guard.inspect(source, QUICK)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_a_fault_of_the_study(tmp_path, failing):
+    found = guard.inspect(three_series(tmp_path / "in", "CANARY-EACCES-1"), QUICK)
+    assert [one.outcome for one in found.series] == ["ok", "refused", "ok"]
 
 
 def test_a_machine_that_grants_less_than_the_limit_is_at_fault_and_not_the_file(

@@ -228,8 +228,42 @@ def test_the_sites_secret_is_part_of_the_identity(source: Path) -> None:
     )
 
 
-def test_links_out_of_a_study_are_not_followed(source: Path, tmp_path: Path) -> None:
+def test_a_linked_file_is_part_of_the_study_as_it_is_read(source: Path, tmp_path: Path) -> None:
+    """As in data sets of git-annex, whose files are all links."""
+    shutil.copytree(source, tmp_path / "store")
+    (tmp_path / "study").mkdir()
+    for number, path in enumerate(p for p in (tmp_path / "store").rglob("*") if p.is_file()):
+        (tmp_path / "study" / f"{number}").symlink_to(path)
+    listed = ListedStudy(1, tmp_path / "study")
+    assert fingerprint(listed) == fingerprint(ListedStudy(1, source))
+    changed = tmp_path / "study" / "0"
+    changed.resolve().write_bytes(changed.read_bytes() + b"x")
+    assert fingerprint(listed) != fingerprint(ListedStudy(1, source))
+
+
+def test_a_link_to_a_folder_leads_nowhere(source: Path, tmp_path: Path) -> None:
     shutil.copytree(source, tmp_path / "study")
-    before = fingerprint(ListedStudy(1, tmp_path / "study"))
-    (tmp_path / "study" / "link").symlink_to("/etc/passwd")
-    assert fingerprint(ListedStudy(1, tmp_path / "study")) == before
+    (tmp_path / "study" / "circle").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "study" / "lost").symlink_to(tmp_path / "nothing")
+    assert fingerprint(ListedStudy(1, tmp_path / "study")) == fingerprint(ListedStudy(1, source))
+
+
+def test_both_files_of_a_pair_are_part_of_the_study(tmp_path: Path) -> None:
+    (tmp_path / "a.hdr").write_bytes(b"header")
+    (tmp_path / "a.img").write_bytes(b"voxels")
+    both = {fingerprint(ListedStudy(1, tmp_path / name)) for name in ("a.hdr", "a.img")}
+    (tmp_path / "a.img").write_bytes(b"others")
+    assert len(both) == 1
+    assert fingerprint(ListedStudy(1, tmp_path / "a.hdr")) not in both
+
+
+def test_a_storage_that_fails_while_a_study_is_hashed_refuses_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Path) -> str:
+        raise OSError(errno.ESTALE, "CANARY")
+
+    monkeypatch.setattr("medseg.worklist.fingerprint.file_digest", failing)
+    with StudyProcess() as process, pytest.raises(ResourceError) as caught:
+        work.do_study(ListedStudy(1, source), tmp_path, process)
+    assert "CANARY" not in str(caught.value)
