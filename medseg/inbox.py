@@ -4,9 +4,13 @@ A folder below the inbox is a study: the receiver's, named by the pseudonym of i
 folder that something else puts there. What is known beside the files lies in a hidden folder.
 """
 
+import errno
 import hashlib
+import logging
 import os
 import secrets
+import shutil
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,11 +22,16 @@ from medseg import run_folder
 from medseg.core.study import pseudonym
 from medseg.formats.dicom_receive import ConflictError, Header
 
+logger = logging.getLogger(__name__)
+
 STATE = ".state"
 """What is expected of each study, and which of its contents were handled."""
 
 INCOMING = ".incoming"
 """Files that are being written, on the file system of the inbox."""
+
+GONE = ".gone"
+"""Studies that are being removed."""
 
 NAME_DIGITS = 32
 """Of the hash of a SOP Instance UID, in the name of a received file."""
@@ -112,10 +121,60 @@ class Inbox:
                 os.unlink(beside)  # noqa: PTH108
         self._expect_as_said(header)
 
-    def clear_incoming(self) -> None:
-        """Remove what a receiver left that was killed while it wrote; it told no sender success."""
-        for path in (self.folder / INCOMING).iterdir():
+    def clear_incoming(self, older_seconds: float = 0) -> int:
+        """Remove what a receiver left that was killed while it wrote; it told no sender success.
+
+        Args:
+            older_seconds: Age from which on; 0 where no other receiver is alive.
+
+        Returns:
+            How many files they were.
+        """
+        old = [
+            path
+            for path in (self.folder / INCOMING).iterdir()
+            if path.is_file() and _age_seconds(path) >= older_seconds
+        ]
+        for path in old:
             path.unlink(missing_ok=True)
+        return len(old)
+
+    def remove(self, arrival: Arrival) -> bool:
+        """Remove a study that was handled, as it was seen; False where a slice came meanwhile.
+
+        What its source said of it stays for a while, so that a late slice is not taken for a whole
+        study (`clear_state`).
+        """
+        away = self.folder / GONE / secrets.token_hex(8)
+        away.parent.mkdir(exist_ok=True)
+        arrival.folder.rename(away)
+        if _look(away).signature != arrival.signature:
+            self._bring_back(away, arrival.folder)
+            return False
+        shutil.rmtree(away)
+        for path in self._states(arrival.folder.name):
+            os.utime(path, (time.time(), time.time()))
+        return True
+
+    def finish_removals(self) -> None:
+        """Remove what is left of studies whose removal was killed."""
+        if (self.folder / GONE).is_dir():
+            shutil.rmtree(self.folder / GONE)
+
+    def clear_state(self, older_seconds: float) -> int:
+        """Remove what is known of studies that are not there, if that is so old; how many files."""
+        there = {self._digest(path.name) for path in self.folder.iterdir() if path.is_dir()}
+        old = [
+            path
+            for path in (self.folder / STATE).iterdir()
+            if path.stem not in there and _age_seconds(path) >= older_seconds
+        ]
+        for path in old:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        return len(old)
 
     def performed(self, study: str, images: int) -> None:
         """Note how many images a modality made; several steps of a study add up."""
@@ -132,32 +191,29 @@ class Inbox:
             beside.write_text(arrival.signature, encoding="ascii")
 
     def arrivals(self) -> Iterator[Arrival]:
-        """Every study that is there, in the order of the names; links are not followed."""
+        """Every study that is there, in the order of the names.
+
+        One with a link in it is left out: who may write into the inbox need not be one who may read
+        what the link leads to.
+        """
         for folder in sorted(self.folder.iterdir()):
             if folder.name.startswith(".") or folder.is_symlink() or not folder.is_dir():
                 continue
-            state, newest, files = hashlib.sha256(), 0.0, 0
-            of_series: Counter[str] = Counter()
-            for path in sorted(folder.rglob("*")):
-                about = path.lstat()
-                if path.is_file() and not path.is_symlink():
-                    files += 1
-                    of_series[path.name.partition("-")[0]] += 1
-                    name = str(path.relative_to(folder))
-                    state.update(f"{name!r} {about.st_size} {about.st_ctime_ns}\n".encode())
-                newest = max(newest, about.st_ctime)
-            signature = state.hexdigest()
+            seen = _look(folder)
+            if seen.has_link:
+                logger.warning("a study of the inbox holds a link, and is left out")
+                continue
             said = self._said(folder.name)
             of_study = [sum(said[source].values()) for source in said if source != SERIES]
-            lacking = (n - of_series[part] for part, n in said.get(SERIES, {}).items())
+            lacking = (n - seen.of_series[part] for part, n in said.get(SERIES, {}).items())
             yield Arrival(
                 folder,
-                files,
-                signature,
-                max(0.0, time.time() - newest),
+                seen.of_series.total(),
+                seen.signature,
+                max(0.0, time.time() - seen.newest),
                 expected=max(of_study, default=None),
                 lacking=sum(number for number in lacking if number > 0),
-                handled=self._was_handled(folder.name, signature),
+                handled=self._was_handled(folder.name, seen.signature),
             )
 
     def key(self, study: str) -> str:
@@ -172,7 +228,23 @@ class Inbox:
 
     def _state(self, name: str, kind: str) -> Path:
         """A file of what is known of a study; its folder's name may be a patient's."""
-        return self.folder / STATE / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.{kind}"
+        return self.folder / STATE / f"{self._digest(name)}.{kind}"
+
+    def _states(self, name: str) -> list[Path]:
+        """What there is of them."""
+        return list((self.folder / STATE).glob(f"{self._digest(name)}.*"))
+
+    @staticmethod
+    def _digest(name: str) -> str:
+        return hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+
+    def _bring_back(self, away: Path, folder: Path) -> None:
+        """Put files back to where others may have come in between."""
+        for path in [path for path in away.rglob("*") if path.is_file()]:
+            place = folder / path.relative_to(away)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+        shutil.rmtree(away)
 
     def _expect_as_said(self, header: Header) -> None:
         if header.expected_in_study is header.expected_in_series is None:
@@ -202,9 +274,46 @@ class Inbox:
         return said
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What a folder holds.
+
+    Attributes:
+        of_series: How many files of each series, by the first part of their names.
+        signature: As of `Arrival`.
+        newest: When the last change was, in seconds since the epoch.
+        has_link: Whether something in it is a link.
+    """
+
+    of_series: Counter[str]
+    signature: str
+    newest: float
+    has_link: bool
+
+
+def _look(folder: Path) -> _Look:
+    state, newest, of_series, has_link = hashlib.sha256(), 0.0, Counter[str](), False
+    for path in sorted(folder.rglob("*")):
+        about = path.lstat()
+        has_link |= stat.S_ISLNK(about.st_mode)
+        if stat.S_ISREG(about.st_mode):
+            of_series[path.name.partition("-")[0]] += 1
+            name = str(path.relative_to(folder))
+            state.update(f"{name!r} {about.st_size} {about.st_ctime_ns}\n".encode())
+        newest = max(newest, about.st_ctime)
+    return _Look(of_series, state.hexdigest(), newest, has_link)
+
+
+def _age_seconds(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
 def _appear(beside: str, path: str, data: bytes) -> None:
-    """Give a whole file its name, unless the same is there."""
-    for _ in range(2):
+    """Give a whole file its name, unless the same is there.
+
+    Housekeeping may take a folder away that was just made, once.
+    """
+    for _ in range(3):
         try:
             os.link(beside, path)
         except FileNotFoundError:
@@ -215,6 +324,7 @@ def _appear(beside: str, path: str, data: bytes) -> None:
             return
         else:
             return
+    raise FileNotFoundError(errno.ENOENT, "the folder of a study vanishes again and again")
 
 
 def _series_name(uid: str) -> str:

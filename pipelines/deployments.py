@@ -55,6 +55,8 @@ def deployments(settings: OperateSettings) -> tuple[RunnerDeployment, ...]:
                 "damaged_days": keep.damaged_days,
                 "superseded_days": keep.superseded_days,
                 "tables_days": keep.tables_days,
+                "inbox": settings.inbox,
+                "inbox_days": keep.inbox_days,
                 "flow_runs_days": keep.flow_runs_days,
             },
         ),

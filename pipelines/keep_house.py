@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 
 from medseg.worklist import housekeeping
+from pipelines.vacuum import address_of_database, vacuum
 
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
@@ -26,6 +27,8 @@ def keep_house(
     damaged_days: float = 30,
     superseded_days: float = 365,
     tables_days: float = 365,
+    inbox: Path | None = None,
+    inbox_days: float | None = None,
     flow_runs_days: float = 30,
 ) -> None:
     """Remove what is old, and what the dead left.
@@ -35,8 +38,9 @@ def keep_house(
         damaged_days: Age of run folders that were no longer whole.
         superseded_days: Age of runs of which there is a later one of the same study.
         tables_days: Age of the tables of single worklists.
-        flow_runs_days: Age of flow runs in Prefect's database. The server gives the room that they
-            took to later ones; its file grows no more.
+        inbox: Where studies arrive; None leaves it alone.
+        inbox_days: Age of studies there that were handled; None keeps them for ever.
+        flow_runs_days: Age of flow runs in Prefect's database, which is then vacuumed.
     """
     removed = housekeeping.keep_house(
         runs,
@@ -44,8 +48,18 @@ def keep_house(
         superseded_days=superseded_days,
         tables_days=tables_days,
     )
+    received = None if inbox is None else housekeeping.keep_inbox(inbox, inbox_days)
     flow_runs = forget_flow_runs(flow_runs_days)
-    create_table_artifact(key="housekeeping", table=[{**asdict(removed), "flow_runs": flow_runs}])
+    vacuumed = vacuum(address_of_database())
+    if vacuumed.problem:
+        get_run_logger().warning("the database was not vacuumed: %s", vacuumed.problem)
+    table = {
+        **asdict(removed),
+        **({} if received is None else asdict(received)),
+        "flow_runs": flow_runs,
+        **asdict(vacuumed),
+    }
+    create_table_artifact(key="housekeeping", table=[table])
 
 
 def forget_flow_runs(older_days: float) -> int:

@@ -49,6 +49,10 @@ class HousekeepingSettings(Settings):
     tables_days: float = Field(default=365, ge=0)
     """Tables of single worklists."""
 
+    inbox_days: float | None = Field(default=None, gt=0)
+    """Studies in the inbox that were handled, since the last change to them. None keeps them for
+    ever: they may be the only copy. Choose it longer than a late slice may take."""
+
     flow_runs_days: float = Field(default=30, gt=0)
     """Flow runs in Prefect's database."""
 

@@ -1,4 +1,4 @@
-"""What may go from a folder of runs: never the latest result of a study."""
+"""What may go from a folder of runs and from an inbox: never the latest result of a study."""
 
 import shutil
 import time
@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.inbox import Inbox
 from medseg.worklist import audit, batch, lease, records, work
 from medseg.worklist.outcome import StudyOutcome
 
 DAY_SECONDS = 86_400.0
+
+STATE_DAYS = 30.0
+"""What a source said of a study is kept so long after it: a slice that comes by then is known to be
+a part, and is no study of its own."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,43 @@ def keep_house(
     if old:
         batch.write_index(runs)
     return removed
+
+
+@dataclass(frozen=True)
+class InboxRemoved:
+    """How many of each went from an inbox."""
+
+    received: int
+    states: int
+    incoming: int
+
+
+def keep_inbox(folder: Path, received_days: float | None) -> InboxRemoved:
+    """Remove studies that were handled, and what the dead left; never one that is to be done.
+
+    Args:
+        folder: The inbox.
+        received_days: Age of a study that was handled, since the last change to it; None keeps all.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    if not folder.is_dir():
+        return InboxRemoved(0, 0, 0)
+    place = Inbox(folder, None)  # names no study
+    place.finish_removals()
+    old = [
+        one
+        for one in place.arrivals()
+        if one.handled
+        and received_days is not None
+        and one.quiet_seconds > received_days * DAY_SECONDS
+    ]
+    return InboxRemoved(
+        received=sum(place.remove(one) for one in old),
+        states=place.clear_state(STATE_DAYS * DAY_SECONDS),
+        incoming=place.clear_incoming(DAY_SECONDS),
+    )
 
 
 def superseded(runs: Path, older_seconds: float) -> Iterator[StudyOutcome]:

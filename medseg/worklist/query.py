@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +18,12 @@ from medseg.inbox import Inbox
 from medseg.site_secret import load_site_secret
 
 logger = logging.getLogger(__name__)
+
+BESIDE = ".medseg-"
+"""Begins the name of a folder in which a study arrives, beside the studies."""
+
+KILLED_SECONDS = 86_400.0
+"""Age of such a folder from which on nobody is at it: a study takes minutes."""
 
 
 class Query(config.Settings):
@@ -62,12 +69,13 @@ def retrieved(path: Path) -> Iterator[Path]:
     folder = path.parent / query.folder
     with run_folder.machine_faults():
         folder.mkdir(parents=True, exist_ok=True)
+        _clear_killed(folder)
         for _, found in groupby(series, key=lambda one: one.study):
             yield _retrieved(list(found), folder, archive, caller)
 
 
 def _retrieved(wanted: list[FoundSeries], folder: Path, archive: Node, caller: Caller) -> Path:
-    with tempfile.TemporaryDirectory(prefix=".medseg-", dir=folder) as beside:
+    with tempfile.TemporaryDirectory(prefix=BESIDE, dir=folder) as beside:
         inbox = Inbox(Path(beside), load_site_secret())
         name = inbox.key(wanted[0].study)
         counts = [one.images for one in wanted]
@@ -83,6 +91,13 @@ def _retrieved(wanted: list[FoundSeries], folder: Path, archive: Node, caller: C
             shutil.move(folder / name, inbox.folder / "old")
         arrived.rename(folder / name)
         return folder / name
+
+
+def _clear_killed(folder: Path) -> None:
+    """Remove what a retrieval left that was killed; another's that goes on is younger."""
+    for path in folder.glob(f"{BESIDE}*"):
+        if time.time() - path.stat().st_mtime > KILLED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _files(folder: Path) -> int:
