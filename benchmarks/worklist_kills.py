@@ -1,6 +1,6 @@
 """A worklist under `medseg operate` whose flow, worker and server are killed again and again.
 
-    python -m benchmarks.worklist_kills [--studies 100] [--real 20] [--kills 20] [--seed 0]
+    python benchmarks/worklist_kills.py [--studies 100] [--real 20] [--kills 20] [--seed 0]
 
 First an undisturbed run of the same studies, in a plain loop without Prefect. Then `medseg operate`
 does them by a schedule of every minute, while SIGKILL hits the flow, the worker and the server in

@@ -25,6 +25,8 @@ def fill_and_empty(path: Path) -> None:
         database.execute("CREATE TABLE medseg_test AS SELECT randomblob(?) AS x", (ROOM,))
         database.commit()
         database.execute("DROP TABLE medseg_test")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # into the file, where room stays
     database.close()
 
 
