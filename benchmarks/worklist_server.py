@@ -4,9 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import httpx
 
 from pipelines.settings import TELEMETRY_OFF
 
@@ -34,6 +37,16 @@ def server(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
         subprocess.Popen(command, stdout=log, stderr=log) as process,
     ):
         try:
+            _wait(process, f"http://127.0.0.1:{port}/api/health")
             yield process
         finally:
             process.terminate()
+
+
+def _wait(process: "subprocess.Popen[bytes]", address: str) -> None:
+    while process.poll() is None:
+        with suppress(httpx.TransportError):
+            if httpx.get(address, trust_env=False).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.5)
+    raise SystemExit("the server died before it answered")
