@@ -1,4 +1,7 @@
-"""Prefect's database gives the room back to the disk that deleted runs took."""
+"""Prefect's database gives back what deleted runs took.
+
+SQLite gives it to the disk, PostgreSQL mostly to later runs.
+"""
 
 import asyncio
 from dataclasses import dataclass
