@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as OverdueError
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -49,6 +50,10 @@ class StudyProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, whatever it is at."""
         self._pool.stop()  # type: ignore[no-untyped-call]  # of pebble
         self._pool.join()
 
@@ -95,7 +100,10 @@ class StudyProcess:
 @cache
 def shared_process() -> StudyProcess:
     """The one process of this process, made when it is first asked for; it goes at the end."""
-    return StudyProcess()
+    process = StudyProcess()
+    # A worker of Dask runs no atexit, and would wait for its child till it is killed.
+    Finalize(None, process.close, exitpriority=0)
+    return process
 
 
 def _bug(error: Exception) -> StudyCrashedError:

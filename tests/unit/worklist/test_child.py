@@ -1,5 +1,6 @@
 """A study that hangs, dies or is killed costs itself and nothing else."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import NoImageError, ResourceError, StudyCrashedError, StudyTimedOutError
-from medseg.worklist.child import StudyProcess
+from medseg.worklist.child import StudyProcess, shared_process
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_bug_is_named_by_its_type_alone(process: StudyProcess) -> None:
 
 PARENT = """
 import os, sys, time
-from medseg.worklist.child import StudyProcess
+from medseg.worklist.child import StudyProcess, shared_process
 if __name__ == "__main__":
     process = StudyProcess()
     print(process.call(os.getpid, seconds=60), flush=True)
@@ -100,3 +101,18 @@ def test_the_process_goes_with_a_killed_parent(tmp_path: Path) -> None:
                 break
             time.sleep(0.1)
     assert not Path(f"/proc/{child}/cmdline").is_file()
+
+
+def use_the_shared_process() -> None:
+    shared_process().call(os.getpid, seconds=60)
+
+
+def test_a_worker_of_dask_ends_though_its_process_was_kept() -> None:
+    worker = multiprocessing.get_context("spawn").Process(target=use_the_shared_process)
+    worker.start()
+    try:
+        worker.join(60)
+        assert worker.exitcode == 0
+    finally:
+        worker.kill()
+        worker.join()
