@@ -121,7 +121,8 @@ def test_runs_of_the_dead_end_as_crashed_and_no_run_of_others(
         assert automations.end_runs_of_the_dead() == 1
         assert client.read_global_concurrency_limit_by_name(held.name).active_slots == 0
         assert client.read_global_concurrency_limit_by_name("of-others").active_slots == 1
-        assert client.read_flow_run(lost).state.is_crashed()
+        # The automation of another test may have scheduled it again since.
+        assert any(state.is_crashed() for state in client.read_flow_run_states(lost))
         assert client.read_flow_run(by_hand).state.is_running()
         client.delete_flow_run(by_hand)
 
