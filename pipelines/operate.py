@@ -1,18 +1,15 @@
 """One machine that works by itself: server, worker, schedules and receiver, watched over."""
 
-import ctypes
 import fcntl
 import json
 import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +17,8 @@ import httpx
 
 from medseg.errors import ResourceError
 from medseg.run_folder import machine_faults
+from pipelines import processes
+from pipelines.processes import Child
 from pipelines.settings import (
     HEARTBEAT_SECONDS,
     TELEMETRY_OFF,
@@ -36,68 +35,13 @@ USER = "medseg"
 START_SECONDS = 120
 """That the server has to answer; 11 s cold on two cores, far longer beside other work."""
 
-STOP_SECONDS = 20
-"""That a child has to end by itself."""
-
 MOST_RESTARTS = 20
 WITHIN_SECONDS = 600
 """More restarts in that time are a fault that restarting does not mend. A worker whose server was
 killed dies with it."""
 
-PR_SET_PDEATHSIG = 1
-
 Say = Callable[[Mapping[str, object]], None]
 """Told what happens, in words for machines."""
-
-
-@dataclass
-class Child:
-    """A process that is kept alive.
-
-    Attributes:
-        name: For people and the name of its log.
-        command: What is run.
-        process: It, once it was started.
-        starts: When it was started, in seconds of the monotonic clock.
-    """
-
-    name: str
-    command: Sequence[str | Path]
-    process: "subprocess.Popen[bytes] | None" = None
-    starts: list[float] = field(default_factory=list)
-
-    def start(self, environment: Mapping[str, str], logs: Path) -> None:
-        """Start it in a process group of its own; it is asked to end when this process dies."""
-        with (logs / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603  our own commands
-                [str(part) for part in self.command],
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
-        self.starts.append(time.monotonic())
-
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-        return self.process is not None and self.process.poll() is None
-
-    def end(self) -> None:
-        """Ask it to end, and all that it started; kill what does not."""
-        if self.process is None:
-            return
-        self._signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS)
-        self._signal(signal.SIGKILL)
-        self.process.wait()
-
-    def _signal(self, number: int) -> None:
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
 
 
 def operate(settings: OperateSettings, say: Say) -> None:
@@ -118,6 +62,7 @@ def operate(settings: OperateSettings, say: Say) -> None:
     os.environ.update(environment(settings))
     server, worker, *others = children(settings)
     held = _hold(settings.home)
+    processes.adopt()
     try:
         _start(server, settings)
         _wait_until_it_answers(settings)
@@ -139,6 +84,7 @@ def operate(settings: OperateSettings, say: Say) -> None:
     finally:
         for one in (*others, worker, server):
             one.end()
+        processes.end_orphans(())
         held.close()
 
 
@@ -240,11 +186,19 @@ def _watch_over(
     server: Child, worker: Child, others: Sequence[Child], settings: OperateSettings, say: Say
 ) -> None:
     """Start again what dies, until this process is asked to end."""
+    every = (server, worker, *others)
+
+    def end_what_the_worker_left() -> None:
+        processes.end_orphans(every)
+        _end_runs_of_the_dead()
+
     while True:
         time.sleep(1)
-        for one in (server, worker, *others):
+        processes.bury(every)
+        for one in every:
             if not one.is_alive():
-                _revive(one, settings, say, before=_end_runs_of_the_dead if one is worker else None)
+                before = end_what_the_worker_left if one is worker else None
+                _revive(one, settings, say, before)
                 if one is server:
                     _wait_until_it_answers(settings)
 
@@ -315,10 +269,6 @@ def _wait(name: str, is_there: Callable[[], bool]) -> None:
 
 def _address(receiver: ReceiverSettings | None) -> str | None:
     return None if receiver is None else f"{receiver.title}@{receiver.host}:{receiver.port}"
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def in_words(event: Mapping[str, object]) -> str:
