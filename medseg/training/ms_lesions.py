@@ -6,7 +6,8 @@ Data is a folder with `cases` (`*_flair.nii.gz`, a brain without its skull, and
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cc3d
@@ -18,24 +19,26 @@ from scipy.spatial.transform import Rotation
 from medseg.config import SegmentSettings
 from medseg.core.prediction import VoxelModel
 from medseg.core.volume import IntensityUnit, Volume
-from medseg.evaluate.match import overlaps
-from medseg.evaluate.sizes import Counts
+from medseg.evaluate.rules import CC26_ANY_OVERLAP
+from medseg.evaluate.scores import Scores, evaluate
+from medseg.evaluate.sizes import BIN_DIAMETERS_MM
 from medseg.formats import nifti
 from medseg.model.normalise import normalise, scaled
 from medseg.segment.delineate import delineate
 from medseg.training.augment import Pose, draw_pose, draw_scanner, look
 from medseg.training.datasets import Case, TrainingDataError, content, make_case
 from medseg.training.painting import Looks, looks_of, paint, white_matter
-from medseg.training.sample import Sample, sample_of_instances
+from medseg.training.sample import Sample, sample_of_structures
+from medseg.training.scores import instances_of
 from medseg.training.settings import PaintedLesionsTask, TrainingSettings
-from medseg.training.validate import dice
+from medseg.training.targets import territories
 
 IMAGE = "_flair.nii.gz"
 MASK = "_lesion_mask.nii.gz"
 
 SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=7)
-"""As in the protocol: nothing says where confluent lesions end, so each component is one; and what
-a lesion encloses may be a ventricle, so no core is filled."""
+"""Nothing says where confluent lesions end, so each component is one; and what a lesion encloses
+may be a ventricle, so no core is filled."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,19 +105,14 @@ class MsLesions:
 
     def _sample(self, image: NDArray[np.float32], mask: NDArray[np.bool_]) -> Sample:
         """A sample whose instances are the connected parts of a mask."""
-        spacing_mm = self.settings.input.spacing_mm
-        labels = cc3d.connected_components(mask, connectivity=26)
-        numbers = np.arange(1, int(labels.max()) + 1)
-        centres = np.array(ndimage.center_of_mass(mask, labels, numbers)).reshape(-1, 3)
-        volumes = np.bincount(labels.ravel())[1:] * float(np.prod(spacing_mm))
-        return sample_of_instances(
+        labels = cc3d.connected_components(mask, connectivity=26).astype(np.int32)
+        made = sample_of_structures(
             normalise(image[None], self.settings.input),
-            labels,
-            spacing_mm,
-            list(centres * spacing_mm),
-            list((3 * volumes / (4 * np.pi)) ** (1 / 3)),
-            least_sigma_mm=min(spacing_mm),
+            mask[None].astype(np.float32),
+            np.ones(1, bool),
         )
+        owned = territories(labels, self.settings.input.spacing_mm)
+        return replace(made, labels=labels, territories=owned)
 
     @property
     def _task(self) -> PaintedLesionsTask:
@@ -131,17 +129,18 @@ class MsLesions:
         return brain.case.geometry.to_world(np.array(index, float))
 
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
-        """Mean Dice, and lesion F1 by the rule `cc26-any-overlap`."""
-        rows = [measure(model, case) for case in self.scored]
-        return {f"val_{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        """Means over the cases that are scored; of lesions by the rule `cc26-any-overlap`."""
+        rows = [summary(measure(model, case)) for case in self.scored]
+        return {
+            f"val_{name}": float(np.mean([row[name] for row in rows]))
+            for name in ("lesion_f1", "dice", "lesion_recall", "lesion_precision")
+        }
 
     def scores(self, model: VoxelModel) -> dict[str, dict[str, float]]:
         """Of each case that is scored."""
-        known = "" if self._task.fold is not None else " (in training, so no evidence)"
+        known = "" if self._task.fold is not None else "in training, so no evidence; "
         scores = {
-            f"ms_flair {case.name}{known}": {
-                name: round(value, 4) for name, value in measure(model, case).items()
-            }
+            f"ms_flair {case.name} ({known}{CC26_ANY_OVERLAP})": summary(measure(model, case))
             for case in self.scored
         }
         for name, row in scores.items():
@@ -191,30 +190,35 @@ def snapped(pose: Pose, case: Case) -> Pose:
     return Pose(to_source, pose.mirrored, pose.bend_mm)
 
 
-def measure(model: VoxelModel, case: Case) -> dict[str, float]:
-    """Dice and what the rule `cc26-any-overlap` says of one case, through the line of a study."""
+def measure(model: VoxelModel, case: Case) -> Scores:
+    """How well the lesions of one case are found, through the line of a study."""
     volume = Volume(case.image, case.geometry, IntensityUnit.ARBITRARY)
     volumes = dict.fromkeys(model.roles, volume)
-    found = delineate(volumes, model, SEPARATION, identity="score").lesions.labels
-    counts = lesions_found(components(found), case.labels)
-    return {
-        "dice": dice(found > 0, case.labels > 0),
-        "lesion_f1": counts.f1,
-        "lesion_recall": counts.recall,
-        "lesion_precision": counts.precision,
+    found = delineate(volumes, model, SEPARATION, identity="score").lesions
+    return evaluate(found, instances_of(case.labels, case.geometry))
+
+
+def summary(scores: Scores) -> dict[str, float]:
+    """Dice, and what the rule `cc26-any-overlap` says of the lesions, of all and of each size."""
+    found = scores.under(CC26_ANY_OVERLAP)
+    rows = {
+        "dice": scores.dice,
+        "lesion_f1": found.f1,
+        "lesion_recall": found.recall,
+        "lesion_precision": found.precision,
+        "lesions": found.reference_lesions,
+        "predicted_lesions": found.predicted_lesions,
     }
+    for name, one in zip(size_names(), found.by_size, strict=True):
+        rows |= {f"recall_{name}": one.recall, f"precision_{name}": one.precision}
+    return {name: round(value, 4) for name, value in rows.items() if not np.isnan(value)}
 
 
-def lesions_found(prediction: NDArray[np.uint16], reference: NDArray[np.uint16]) -> Counts:
-    """How many lesions are found by the rule `cc26-any-overlap`; both are components."""
-    found = overlaps(prediction, reference)
-    predicted = len(found.predicted_labels)
-    return Counts(
-        reference_lesions=len(found.reference_labels),
-        found_lesions=len(np.unique(found.reference)),
-        predicted_lesions=predicted,
-        false_lesions=predicted - len(np.unique(found.predicted)),
-    )
+def size_names() -> tuple[str, ...]:
+    """The size bins by the diameters of their balls."""
+    edges = [f"{d:g}" for d in BIN_DIAMETERS_MM]
+    between = [f"{low}_to_{high}_mm" for low, high in pairwise(edges)]
+    return (f"below_{edges[0]}_mm", *between, f"from_{edges[-1]}_mm")
 
 
 def read(settings: TrainingSettings) -> MsLesions:
@@ -241,17 +245,25 @@ def read(settings: TrainingSettings) -> MsLesions:
 
 
 def _brain(case: Case, settings: TrainingSettings) -> Brain:
-    image = scaled(case.image[None], settings.input)[0]
-    spacing_mm = case.geometry.spacing_mm
-    known = make_case(case.name, image, case.labels, case.geometry)
-    white = white_matter(image, case.labels, spacing_mm)
+    box = box_of(case.image > 0)
+    image = scaled(case.image[None], settings.input)[0][box].copy()
+    labels, geometry = case.labels[box].copy(), case.geometry.crop(box)
+    white = white_matter(image, labels, geometry.spacing_mm)
     return Brain(
-        known,
-        (case.labels > 0).astype(np.float32),
+        make_case(case.name, image, labels, geometry),
+        (labels > 0).astype(np.float32),
         np.flatnonzero(image > 0),
         white.astype(np.float32),
-        looks_of(image, case.labels, spacing_mm),
+        looks_of(image, labels, geometry.spacing_mm),
     )
+
+
+def box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The index ranges of what there is of a mask, and a voxel around it where there is room."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    room = zip(box, mask.shape, strict=True)
+    i, j, k = (slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in room)
+    return i, j, k
 
 
 def read_cases(folder: Path) -> tuple[Case, ...]:
@@ -282,16 +294,20 @@ def read_cases(folder: Path) -> tuple[Case, ...]:
 
 
 def read_masks(folder: Path) -> tuple[Case, ...]:
-    """Every mask of a folder, by name; its image is the mask as 0 and 1.
+    """Every mask of a folder that holds a lesion, by name; its image is the mask as 0 and 1.
 
     Raises:
         InputError: A file cannot be read.
     """
     masks = []
     for path in sorted(folder.glob(f"*{MASK}")):
-        mask, geometry = nifti.read_labels(path)
-        there = (mask > 0).astype(np.float32)
-        masks.append(make_case(path.name.removesuffix(MASK), there, components(mask), geometry))
+        whole, geometry = nifti.read_labels(path)
+        if not whole.any():
+            continue
+        box = box_of(whole > 0)
+        mask, there = whole[box], geometry.crop(box)
+        image = (mask > 0).astype(np.float32)
+        masks.append(make_case(path.name.removesuffix(MASK), image, components(mask), there))
     return tuple(masks)
 
 

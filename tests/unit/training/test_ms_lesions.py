@@ -14,7 +14,7 @@ from medseg.formats import nifti
 from medseg.training import ms_lesions
 from medseg.training.augment import Pose
 from medseg.training.datasets import TrainingDataError
-from medseg.training.ms_lesions import draw_place, lesions_found, measure, snapped
+from medseg.training.ms_lesions import draw_place, measure, snapped, summary
 from medseg.training.settings import PaintedLesionsTask
 from tests.unit.training.conftest import ball
 
@@ -154,14 +154,6 @@ def test_a_pose_that_only_shifts_reads_voxels_as_they_are(run_of, grid):
     assert snapped(Pose(turned), case).to_source is turned
 
 
-def test_lesions_are_counted_as_the_rule_says():
-    reference, prediction = np.zeros((2, 9, 4, 3), np.uint16)
-    reference[0], reference[3], reference[6] = 1, 2, 3
-    prediction[2:4], prediction[8] = 1, 2
-    counts = lesions_found(prediction, reference)
-    assert (counts.recall, counts.precision, counts.f1) == pytest.approx((1 / 3, 1 / 2, 0.4))
-
-
 class Brighter:
     """Calls lesion what is brighter than tissue."""
 
@@ -179,15 +171,26 @@ class Brighter:
 
 def test_scores_are_of_the_whole_line(run_of):
     (case,) = ms_lesions.read(run_of(fold=0)).scored
-    right = measure(Brighter(120), case)
-    assert right == {"dice": 1, "lesion_f1": 1, "lesion_recall": 1, "lesion_precision": 1}
-    everything = measure(Brighter(40), case)
+    right = summary(measure(Brighter(120), case))
+    assert {right[name] for name in ("dice", "lesion_f1", "recall_5_to_10_mm")} == {1}
+    assert (right["lesions"], right["predicted_lesions"]) == (2, 2)
+    everything = summary(measure(Brighter(40), case))
     assert everything["dice"] < 0.1
-    nothing = measure(Brighter(200), case)
+    assert "recall_below_3_mm" not in everything
+    assert everything["precision_from_20_mm"] == 1
+    nothing = summary(measure(Brighter(200), case))
     assert (nothing["dice"], nothing["lesion_f1"]) == (0, 0)
 
 
 def test_scores_of_patients_that_were_learnt_from_say_so(run_of):
-    assert set(ms_lesions.read(run_of(fold=1)).scores(Brighter(120))) == {"ms_flair b"}
+    held_out = ms_lesions.read(run_of(fold=1)).scores(Brighter(120))
+    assert set(held_out) == {"ms_flair b (cc26-any-overlap)"}
     known = ms_lesions.read(run_of()).scores(Brighter(120))
+    assert len(known) == 2
     assert all("in training" in name for name in known)
+
+
+def test_a_validation_is_a_mean_over_the_cases_that_are_scored(run_of):
+    told = ms_lesions.read(run_of()).validate(Brighter(120))
+    assert next(iter(told)) == "val_lesion_f1"
+    assert set(told.values()) == {1}
