@@ -10,7 +10,8 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import build_context
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
@@ -19,12 +20,17 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 
 from medseg.errors import PacsRefusalError, PacsUnreachableError, SettingsError
 from medseg.formats.dicom_association import Caller, Node, associated
+from medseg.formats.dicom_receive import BROKEN
 
 SUCCESS = 0x0000
 PENDING = (0xFF00, 0xFF01)
 
 MODALITIES = ("CT", "MR", "PT")
 """Of series that are asked for: results that medseg sent back must not change a study."""
+
+
+RESULTS = ("SEG", "SR", "RTSTRUCT", "DOC")
+"""Of series that medseg sends back: an archive that has them has no more images for it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class FoundSeries:
 
 
 def images_of_study(file: Path, archive: Node, caller: Caller) -> int | None:
-    """How many objects an archive holds of the study that a file belongs to.
+    """How many objects an archive holds of the study that a file belongs to, but for our results.
 
     Args:
         file: Any DICOM file of the study.
@@ -50,12 +56,10 @@ def images_of_study(file: Path, archive: Node, caller: Caller) -> int | None:
         caller: Who asks.
 
     Returns:
-        None where it does not say: it does not know the study, is away, or the file is no DICOM.
+        None where it does not say: it does not know the study, is away, or the file is no DICOM, or
+        a deflated one, which may be a bomb.
     """
-    try:
-        study = str(dcmread(file, specific_tags=["StudyInstanceUID"]).get("StudyInstanceUID", ""))
-    except (InvalidDicomError, OSError, ValueError, EOFError):
-        return None
+    study = _study_of(file)
     if not study:
         return None
     asked = Dataset()
@@ -63,12 +67,18 @@ def images_of_study(file: Path, archive: Node, caller: Caller) -> int | None:
     asked.StudyInstanceUID = study
     asked.NumberOfStudyRelatedInstances = None
     with _asking(archive, caller) as association:
+        if association is None:
+            return None
         try:
-            answers = [] if association is None else list(_find(association, asked))
+            answers = list(_find(association, asked))
+            ours = [_images(one) for one in _series_of(association, study) if _is_ours(one)]
         except PacsRefusalError:
             return None
     numbers = (answer.get("NumberOfStudyRelatedInstances") for answer in answers)
-    return next((int(number) for number in numbers if number is not None), None)
+    number = next((int(number) for number in numbers if number is not None), None)
+    if number is None or None in ours:
+        return None
+    return number - sum(one for one in ours if one is not None)
 
 
 def find_series(archive: Node, caller: Caller, keys: Mapping[str, str]) -> tuple[FoundSeries, ...]:
@@ -85,21 +95,17 @@ def find_series(archive: Node, caller: Caller, keys: Mapping[str, str]) -> tuple
         PacsRefusalError: It refuses to be asked.
     """
     asked = _of_studies(keys)
-    found = []
+    found: list[FoundSeries] = []
     with _asking(archive, caller) as association:
         if association is None:
             raise unreachable()
         studies = {str(answer.get("StudyInstanceUID", "")) for answer in _find(association, asked)}
         for study in sorted(studies - {""}):
-            series = Dataset()
-            series.QueryRetrieveLevel = "SERIES"
-            series.StudyInstanceUID = study
-            series.SeriesInstanceUID = series.Modality = ""
-            series.NumberOfSeriesRelatedInstances = None
-            for one in _find(association, series):
-                name, images = str(one.SeriesInstanceUID), one.get("NumberOfSeriesRelatedInstances")
-                if one.get("Modality") in MODALITIES:
-                    found.append(FoundSeries(study, name, None if images is None else int(images)))
+            found += [
+                FoundSeries(study, str(one.SeriesInstanceUID), _images(one))
+                for one in _series_of(association, study)
+                if one.get("Modality") in MODALITIES
+            ]
     return tuple(found)
 
 
@@ -109,6 +115,38 @@ def unreachable() -> PacsUnreachableError:
         "The archive takes no association, so its studies were not asked for.",
         "Check that it runs, its address, and that it knows our AE title.",
     )
+
+
+def _study_of(file: Path) -> str:
+    """Study Instance UID of a file; "" where it has none that is read without unpacking it."""
+    try:
+        syntax = read_file_meta_info(file).get("TransferSyntaxUID")
+        if syntax == DeflatedExplicitVRLittleEndian:
+            return ""
+        read = dcmread(file, specific_tags=["StudyInstanceUID"], stop_before_pixels=True)
+        return str(read.get("StudyInstanceUID", ""))
+    except BROKEN:
+        return ""
+
+
+def _series_of(association: Association, study: str) -> Iterator[Dataset]:
+    asked = Dataset()
+    asked.QueryRetrieveLevel = "SERIES"
+    asked.StudyInstanceUID = study
+    asked.SeriesInstanceUID = asked.Modality = ""
+    asked.NumberOfSeriesRelatedInstances = None
+    yield from _find(association, asked)
+
+
+def _images(series: Dataset) -> int | None:
+    images = series.get("NumberOfSeriesRelatedInstances")
+    return None if images is None else int(images)
+
+
+def _is_ours(series: Dataset) -> bool:
+    """Whether a series holds results of ours (`dicom_attributes.derived_uid`)."""
+    uid = str(series.get("SeriesInstanceUID", ""))
+    return series.get("Modality") in RESULTS and uid.startswith("2.25.")
 
 
 def _asking(archive: Node, caller: Caller) -> AbstractContextManager[Association | None]:

@@ -23,6 +23,7 @@ CLASSES = (
     uid.PositronEmissionTomographyImageStorage,
     uid.EnhancedPETImageStorage,
     uid.LegacyConvertedEnhancedPETImageStorage,
+    uid.SecondaryCaptureImageStorage,  # pictures of the dose and the like, in series of CT
 )
 
 SYNTAXES = (
@@ -39,7 +40,7 @@ SYNTAXES = (
     uid.HTJ2KLossless,
     uid.RLELossless,
 )
-"""Each is offered by itself, so that an archive sends what it has; 9 x 12 is below the 128 that an
+"""Each is offered by itself, so that an archive sends what it has; 10 x 12 is below the 128 that an
 association may have."""
 
 

@@ -18,7 +18,7 @@ from io import BytesIO
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -46,6 +46,22 @@ COUNTS = (
     "NumberOfTimeSlices",
 )
 WANTED = tuple(sorted(tag_for_keyword(name) or 0 for name in (*UIDS, *COUNTS)))
+
+BROKEN = (
+    BytesLengthException,
+    InvalidDicomError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What pydicom raises over bytes that are no data set."""
 
 MOST_EXPECTED = 100_000
 """A larger count is no count."""
@@ -210,19 +226,7 @@ def read_header(data: bytes, syntax: UID, instance: str) -> Header:
         )
         uids = [str(found[name].value) for name in UIDS]
         in_study, in_series, slices, times = (_number(found, name) for name in COUNTS)
-    except (
-        InvalidDicomError,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        OSError,
-        NotImplementedError,
-        RecursionError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ):
+    except BROKEN:
         raise NotUnderstoodError from None
     if not all(uids) or uids[2] != instance:
         raise NotUnderstoodError

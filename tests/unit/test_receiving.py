@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -23,7 +24,14 @@ from pynetdicom.sop_class import CTImageStorage, ModalityPerformedProcedureStep,
 
 from medseg.errors import SettingsError
 from medseg.formats import dicom_receive
-from medseg.formats.dicom_receive import ConflictError, Header, Listening, receiving
+from medseg.formats.dicom_receive import (
+    ConflictError,
+    Header,
+    Listening,
+    NotUnderstoodError,
+    read_header,
+    receiving,
+)
 from medseg.inbox import INCOMING, Inbox
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import write_study
@@ -115,6 +123,21 @@ def test_a_data_set_that_says_not_where_it_belongs_is_not_taken(tmp_path: Path) 
         assert send(port, lost, some_slice()) == [0xC000, 0]
     (one,) = inbox.arrivals()
     assert one.files == 1
+
+
+def test_a_count_of_a_wrong_length_is_not_understood_and_no_fault_of_ours() -> None:
+    one = some_slice()
+    data = b"".join(
+        struct.pack("<HH2sH", group, number, kind, len(value)) + value
+        for group, number, kind, value in (
+            (0x0008, 0x0018, b"UI", b"1.2.3.50"),
+            (0x0020, 0x000D, b"UI", b"1.2.3.40"),
+            (0x0020, 0x000E, b"UI", b"1.2.3.41"),
+            (0x0054, 0x0081, b"US", b"abc"),  # Number of Slices
+        )
+    )
+    with pytest.raises(NotUnderstoodError):
+        read_header(data, one.file_meta.TransferSyntaxUID, "1.2.3.50")
 
 
 def test_another_data_set_of_the_same_uid_is_refused_and_the_first_kept(tmp_path: Path) -> None:
