@@ -77,7 +77,7 @@ def append(runs: Path, entry: Mapping[str, object]) -> None:
         line = json.dumps(
             {
                 "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "user": pwd.getpwuid(os.getuid()).pw_name,
+                "user": _user(),
                 "host": socket.gethostname(),
                 **entry,
                 "before": _digest(before) if before else FIRST,
@@ -117,6 +117,15 @@ def check(runs: Path) -> Verdict:
     # A writer who was killed between the two files leaves the head one line behind.
     last_two = {expected, _before(lines[-1]) if lines else FIRST}
     return Verdict(len(lines), expected, None if noted in last_two else len(lines) + 1)
+
+
+def _user() -> str:
+    """Name of the account; its number where nobody named it, as in a container."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 @contextmanager

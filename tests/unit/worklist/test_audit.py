@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def test_a_line_that_was_changed_removed_or_put_in_shows(
     lines = (runs / audit.LOG).read_text().splitlines()
     (runs / audit.LOG).write_text("".join(f"{line}\n" for line in change(lines)))
     assert audit.check(runs).broken_at == at
+
+
+def test_an_account_without_a_name_is_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, whose image knows no name of the account that it runs as."""
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    audit.append(tmp_path, {"action": "delineate"})
+    assert json.loads((tmp_path / audit.LOG).read_text())["user"] == str(2**31 - 7)
 
 
 def test_half_a_line_of_a_writer_who_died_is_cut_off(runs: Path) -> None:
