@@ -147,10 +147,13 @@ def _result(future: PrefectFuture[StudyOutcome]) -> object:
 
 
 def _failed(study: ListedStudy, result: object) -> StudyOutcome:
+    """The row of a study whose task ended over an error; it names the content, as any other."""
     ended = datetime.now(UTC).isoformat(timespec="seconds")
+    digest = work.fingerprint_if_readable(study, load_site_secret())
     if isinstance(result, MedsegError):
-        return replace(StudyOutcome.failed(study.number, "", result), ended=ended)
-    return StudyOutcome(study.number, "", Outcome.CRASHED, error=type(result).__name__, ended=ended)
+        return replace(StudyOutcome.failed(study.number, digest, result), ended=ended)
+    error = type(result).__name__
+    return StudyOutcome(study.number, digest, Outcome.CRASHED, error=error, ended=ended)
 
 
 def _sent(rows: Rows, futures: Sequence[PrefectFuture[StudyOutcome]]) -> Rows:

@@ -8,15 +8,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from medseg import stages
-from medseg.errors import ResourceError
+from medseg.errors import ResourceError, StudyTimedOutError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def is_transient(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
-    """Whether running the same task again may help: only when the machine was at fault."""
-    return isinstance(state.result(raise_on_failure=False), ResourceError)
+    """Whether running the same task again may help: only when the machine was at fault.
+
+    A study that took too long would take as long again, of the others' night.
+    """
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, ResourceError) and not isinstance(error, StudyTimedOutError)
 
 
 def stage(function: Callable[P, R], name: str | None = None, each: str | None = None) -> Task[P, R]:

@@ -58,19 +58,23 @@ def write(runs: Path, rows: Sequence[StudyOutcome]) -> Path:
         batch_tables.write_parquet(beside, TYPES, table)
     with run_folder.whole_file(folder / TABLE_JSON) as beside:
         beside.write_text(json.dumps(plain(rows), indent=1) + "\n", encoding="utf-8")
-    write_index(runs)
+    write_index(runs, [row for row in rows if not row.fingerprint])
     return folder
 
 
-def write_index(runs: Path) -> None:
+def write_index(runs: Path, unread: Sequence[StudyOutcome] = ()) -> None:
     """Write the page of all studies that were ever worked on in a folder of runs.
+
+    Args:
+        runs: Folder of the runs.
+        unread: Studies of a worklist that could not be read, of which there is no record.
 
     Raises:
         RunFolderError: It cannot be written.
         ResourceError: The disk is full.
     """
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    text = page.render(list(records.every(runs)), made)
+    text = page.render([*unread, *records.every(runs)], made)
     with run_folder.whole_file(runs / INDEX) as beside:
         beside.write_text(text, encoding="utf-8")
 

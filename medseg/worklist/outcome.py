@@ -140,8 +140,11 @@ class StudyOutcome:
 
     @property
     def name(self) -> str:
-        """What people call the study: its pseudonym, else the beginning of its fingerprint."""
-        return self.study_key or self.fingerprint[:KEY_LENGTH]
+        """What people call the study: its pseudonym, else the beginning of its fingerprint.
+
+        One that could not be read has neither, and is called by its number in the worklist.
+        """
+        return self.study_key or self.fingerprint[:KEY_LENGTH] or f"number {self.number}"
 
     @property
     def is_good(self) -> bool:

@@ -135,6 +135,15 @@ def do_study_after_others(
     return do_study(study, runs, process, secret=secret, limit_seconds=limit_seconds)
 
 
+def fingerprint_if_readable(study: ListedStudy, secret: bytes | None) -> str:
+    """The fingerprint of a study that failed; "" where its files cannot be read."""
+    try:
+        with _faults():
+            return fingerprint(study, secret)
+    except MedsegError:
+        return ""
+
+
 @contextmanager
 def _faults() -> Iterator[None]:
     """Raise what the file system says as an error of ours, which names no path."""
@@ -151,7 +160,10 @@ def _faults() -> Iterator[None]:
 
 def _is_unnoted(row: StudyOutcome, runs: Path) -> bool:
     """Whether a study is done, and no record says so."""
-    return row.outcome is Outcome.ALREADY_DONE and records.read(runs, row.fingerprint) is None
+    if row.outcome is not Outcome.ALREADY_DONE:
+        return False
+    known = records.read(runs, row.fingerprint)
+    return known is None or not known.run
 
 
 def _known(number: int, digest: str, runs: Path) -> StudyOutcome | None:

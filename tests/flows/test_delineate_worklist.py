@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_UR
 from medseg import manifest, run_folder
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import PHANTOM_PATIENT, write_study
-from medseg.worklist import audit, batch, lease, work
+from medseg.worklist import audit, batch, lease, listing, work
 from medseg.worklist.fingerprint import ListedStudy, fingerprint
 from medseg.worklist.outcome import Outcome, StudyOutcome
 from pipelines import artifacts
@@ -84,6 +85,20 @@ def test_the_artifacts_show_every_study_with_a_link(runs: Path) -> None:
     assert "no image" in str(found["markdown"].data)
     assert found["progress"].data == 100
     assert "refused" in str(found["table"].data)
+
+
+def test_a_study_that_took_too_long_is_named_by_its_content_on_the_page_and_in_the_log(
+    prefect_server: Path, studies: Path, tmp_path: Path
+) -> None:
+    runs, folder = tmp_path / "runs", tmp_path / "list"  # the operator's own name, which is kept
+    shutil.copytree(studies / "CANARY-1", folder)
+    state = delineate_worklist(folder, runs, None, None, 0.1, return_state=True)
+    rows = state.result(raise_on_failure=False)
+    assert {row.outcome for row in rows} == {Outcome.TIMED_OUT}
+    assert f"{len(rows)} of {len(rows)} need a look." in (runs / batch.INDEX).read_text()
+    noted = [json.loads(line) for line in (runs / audit.LOG).read_text().splitlines()]
+    digests = [fingerprint(study) for study in listing.studies(folder)]
+    assert [one["fingerprint"] for one in noted] == digests
 
 
 COMMAND = "from pipelines.__main__ import app; import sys; sys.exit(app(sys.argv[1:]) or 0)"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prefect import flow
 
-from medseg.errors import InputError, MedsegError, ResourceError
+from medseg.errors import InputError, MedsegError, ResourceError, StudyTimedOutError
 from pipelines import tasks
 
 
@@ -14,6 +14,7 @@ from pipelines import tasks
     [
         (ResourceError("The disk is full.", "Free space."), 2),
         (InputError("The study is cut off.", "Send it again."), 1),
+        (StudyTimedOutError("It took an hour.", "Look at it."), 1),  # another hour for the others
     ],
 )
 def test_a_full_disk_is_tried_again_and_a_broken_study_is_not(

@@ -98,6 +98,15 @@ def test_a_record_comes_back_as_it_was_and_one_that_was_cut_is_none(runs: Path) 
     assert len(list(records.every(runs))) == 2
 
 
+def test_a_study_that_could_not_even_be_read_is_on_the_page_of_its_worklist(runs: Path) -> None:
+    lost = StudyOutcome(7, "", Outcome.REFUSED, error="SourceNotFoundError", problem="Not there.")
+    batch.write(runs, (*ROWS, lost))
+    text = (runs / batch.INDEX).read_text()
+    assert "3 of 4 need a look." in text
+    assert "number 7" in text
+    assert "Not there." in text
+
+
 def test_an_earlier_run_of_the_same_study_is_marked() -> None:
     old = replace(ROWS[0], fingerprint="d" * 64, run="d" * 16, ended="2026-11-25T09:00:00+00:00")
     assert page.render([ROWS[0], old], "now").count("superseded") == 1

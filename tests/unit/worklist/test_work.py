@@ -204,6 +204,17 @@ def test_what_was_killed_between_its_run_and_its_note_is_noted_by_the_next(
     assert audit.check(runs).lines == 1
 
 
+def test_a_run_that_only_a_failure_is_noted_of_is_noted_by_the_next(
+    study: ListedStudy, runs: Path, process: StudyProcess
+) -> None:
+    """One worklist failed, another made the run and was killed before its note."""
+    digest = fingerprint(study)
+    work.note(StudyOutcome(1, digest, Outcome.TIMED_OUT, ended="2026-11-26T00:00:00+00:00"), runs)
+    assert work.do_study(study, runs, process).outcome is Outcome.ALREADY_DONE
+    (noted,) = records.every(runs)
+    assert (noted.outcome, noted.run) == (Outcome.ALREADY_DONE, digest[:16])
+
+
 def test_renaming_and_moving_a_dicom_study_changes_nothing(source: Path, tmp_path: Path) -> None:
     for number, path in enumerate(sorted(p for p in source.rglob("*") if p.is_file())):
         (tmp_path / f"{number % 3}").mkdir(exist_ok=True)
