@@ -199,7 +199,12 @@ class Inbox:
         for folder in sorted(self.folder.iterdir()):
             if folder.name.startswith(".") or folder.is_symlink() or not folder.is_dir():
                 continue
-            seen = _look(folder)
+            try:
+                seen = _look(folder)
+            except OSError as error:  # whose text names the study
+                kind = errno.errorcode.get(error.errno or 0, "?")
+                logger.warning("a study of the inbox cannot be looked at now (%s)", kind)
+                continue
             if seen.has_link:
                 logger.warning("a study of the inbox holds a link, and is left out")
                 continue

@@ -8,15 +8,29 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterEndTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Completed, Failed
 
 from medseg.worklist import housekeeping
+from pipelines import automations
 from pipelines.vacuum import address_of_database, vacuum
+
+OURS = (
+    "delineate-study",
+    "delineate-worklist",
+    "demo",
+    "keep-house",
+    "train-model",
+    "watch-inbox",
+)
+"""Our flows: a server may have others, whose runs are nobody's to forget here."""
 
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
@@ -30,7 +44,7 @@ def keep_house(
     inbox: Path | None = None,
     inbox_days: float | None = None,
     flow_runs_days: float = 30,
-) -> None:
+) -> State[None]:
     """Remove what is old, and what the dead left.
 
     Args:
@@ -42,6 +56,8 @@ def keep_house(
         inbox_days: Age of studies there that were handled; None keeps them for ever.
         flow_runs_days: Age of flow runs in Prefect's database, which is then vacuumed.
     """
+    if automations.attempts_are_used_up():
+        return Failed(message="It crashed too often, and is not tried again.")
     removed = housekeeping.keep_house(
         runs,
         damaged_days=damaged_days,
@@ -60,10 +76,11 @@ def keep_house(
         **asdict(vacuumed),
     }
     create_table_artifact(key="housekeeping", table=[table])
+    return Completed()
 
 
 def forget_flow_runs(older_days: float) -> int:
-    """Delete old flow runs that ended; return how many they were."""
+    """Delete old runs of our flows that ended; return how many they were."""
     before = datetime.now(UTC) - timedelta(days=older_days)
     chosen = FlowRunFilter(
         end_time=FlowRunFilterEndTime(before_=before),
@@ -71,7 +88,11 @@ def forget_flow_runs(older_days: float) -> int:
     )
     deleted = 0
     with get_client(sync_client=True) as client:
-        while found := client.read_flow_runs(flow_run_filter=chosen, limit=200):
+        while found := client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=list(OURS))),
+            flow_run_filter=chosen,
+            limit=200,
+        ):
             for one in found:
                 client.delete_flow_run(one.id)
             deleted += len(found)

@@ -1,14 +1,18 @@
 """What may go from a folder of runs and from an inbox: never the latest result of a study."""
 
+import errno
+import logging
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.inbox import Inbox
+from medseg.inbox import Arrival, Inbox
 from medseg.worklist import audit, batch, lease, records, work
 from medseg.worklist.outcome import StudyOutcome
+
+logger = logging.getLogger(__name__)
 
 DAY_SECONDS = 86_400.0
 
@@ -53,10 +57,7 @@ def keep_house(
         half_made=_remove_half_made(runs),
     )
     for row in old:
-        shutil.rmtree(runs / row.run)
-        records.forget(runs, row)
-        said = {"action": "remove", "fingerprint": row.fingerprint, "run": row.run}
-        audit.append(runs, said)
+        _remove_run(runs, row)
     if old:
         batch.write_index(runs)
     return removed
@@ -93,20 +94,43 @@ def keep_inbox(folder: Path, received_days: float | None) -> InboxRemoved:
         and one.quiet_seconds > received_days * DAY_SECONDS
     ]
     return InboxRemoved(
-        received=sum(place.remove(one) for one in old),
+        received=sum(_is_removed(place, one) for one in old),
         states=place.clear_state(STATE_DAYS * DAY_SECONDS),
         incoming=place.clear_incoming(DAY_SECONDS),
     )
 
 
+def _is_removed(place: Inbox, one: Arrival) -> bool:
+    """Whether a study went; one that somebody else owns must not keep the others, nor be named."""
+    try:
+        return place.remove(one)
+    except OSError as error:
+        kind = errno.errorcode.get(error.errno or 0, "?")
+        logger.warning("a study of the inbox cannot be removed (%s)", kind)
+        return False
+
+
 def superseded(runs: Path, older_seconds: float) -> Iterator[StudyOutcome]:
-    """Runs that are so old and have a later one of the same study."""
+    """Runs that are so old, or gone, and have a later one of the same study."""
     seen: set[str] = set()
     for row in records.every(runs):  # the latest first
-        if row.run and row.study_key in seen and _age(runs / row.run) > older_seconds:
+        run = runs / row.run
+        if row.run and row.study_key in seen and (not run.exists() or _age(run) > older_seconds):
             yield row
         if row.run and row.study_key:
             seen.add(row.study_key)
+
+
+def _remove_run(runs: Path, row: StudyOutcome) -> None:
+    """Remove a run as it came: at once, so that there is none that is half."""
+    away = runs / work.DAMAGED / f"{row.run}-{time.time_ns()}"
+    away.parent.mkdir(exist_ok=True)
+    if (runs / row.run).exists():
+        (runs / row.run).rename(away)
+    records.forget(runs, row)
+    audit.append(runs, {"action": "remove", "fingerprint": row.fingerprint, "run": row.run})
+    if away.exists():
+        shutil.rmtree(away)
 
 
 def _remove_older(folder: Path, days: float) -> int:

@@ -146,6 +146,48 @@ def test_a_study_with_a_link_in_it_is_left_out(
     assert "CANARY" not in caplog.text
 
 
+def test_a_study_that_changes_while_it_is_looked_at_is_left_for_the_next_look(
+    place: Inbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As rsync changes one, whose files have other names until they are whole."""
+    for name in ("CANARY", "other"):
+        (place.folder / name).mkdir()
+        (place.folder / name / "file").touch()
+    lstat = Path.lstat
+
+    def gone(path: Path) -> os.stat_result:
+        if path.parent.name == "CANARY":
+            raise FileNotFoundError(2, "gone", str(path))
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", gone)
+    assert only(place).folder.name == "other"
+    assert "CANARY" not in caplog.text
+
+
+def test_a_study_that_cannot_be_removed_keeps_nobody_from_the_rest(
+    place: Inbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("CANARY", "other"):
+        (place.folder / name).mkdir()
+        (place.folder / name / "file").touch()
+    for one in place.arrivals():
+        place.handled(one)
+    rename = Path.rename
+
+    def not_ours(path: Path, target: Path) -> Path:
+        if path.name == "CANARY":
+            raise PermissionError(13, "not ours", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", not_ours)
+    in_days(monkeypatch, 31)
+    assert keep_inbox(place.folder, 30).received == 1
+    assert only(place).folder.name == "CANARY"
+    assert "EACCES" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
 def test_what_a_killed_retrieval_left_goes_after_a_day(tmp_path: Path) -> None:
     for name, hours in ((f"{BESIDE}old", 25), (f"{BESIDE}young", 23), ("study", 25)):
         (tmp_path / name / "inside").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """What is old goes; the latest result of a study, and what is being made, stay."""
 
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_an_old_run_that_has_a_later_one_goes_and_the_log_says_so(runs: Path) ->
     assert '"remove"' in (runs / audit.LOG).read_text()
     assert "superseded" not in (runs / batch.INDEX).read_text()
     assert kept(runs).superseded == 0
+
+
+def test_a_run_goes_as_it_came_at_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while it is removed, it is no run folder any more; the next night does the rest."""
+
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medseg.worklist.housekeeping.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept(runs)
+    monkeypatch.undo()
+    assert not (runs / OLD.run).exists()
+    assert {row.run for row in records.every(runs)} == {NEW.run, OTHER.run}
+
+
+def test_the_record_of_an_old_run_that_is_gone_goes_too(runs: Path) -> None:
+    shutil.rmtree(runs / OLD.run)
+    assert kept(runs).superseded == 1
+    assert {row.run for row in records.every(runs)} == {NEW.run, OTHER.run}
 
 
 def test_a_young_one_stays(runs: Path) -> None:
