@@ -131,10 +131,14 @@ def environment(settings: OperateSettings) -> dict[str, str]:
 def login(settings: OperateSettings) -> str:
     """User and password of the server, made at the first start and kept in a file of its owner."""
     path = login_file(settings)
-    if not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # One that a full disk left empty would be no password, and Prefect then asks for none.
+    if not path.exists() or not path.read_text(encoding="ascii").strip():
+        beside = path.with_name(f".{path.name}")
+        beside.unlink(missing_ok=True)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(f"{USER}:{secrets.token_urlsafe(24)}\n")
+        beside.replace(path)
     return path.read_text(encoding="ascii").strip()
 
 

@@ -113,12 +113,22 @@ class OperateSettings(Settings):
 
     def below(self, folder: Path) -> "OperateSettings":
         """The same with absolute paths."""
-        paths = {
-            name: (folder / path).resolve()
-            for name in ("home", "runs", "inbox", "worklist")
-            if (path := getattr(self, name)) is not None
-        }
-        return self.model_copy(update=paths)
+        changes: dict[str, object] = _absolute(self, folder, ("home", "runs", "inbox", "worklist"))
+        if self.protocol is not None and self.protocol.endswith((".yaml", ".yml")):
+            changes["protocol"] = str((folder / self.protocol).resolve())
+        if self.receiver is not None:
+            tls = _absolute(self.receiver, folder, ("tls_certificate", "tls_key", "tls_ca"))
+            changes["receiver"] = self.receiver.model_copy(update=tls)
+        return self.model_copy(update=changes)
+
+
+def _absolute(settings: Settings, folder: Path, names: tuple[str, ...]) -> dict[str, object]:
+    """Those of the named paths that there are, absolute."""
+    return {
+        name: (folder / path).resolve()
+        for name in names
+        if (path := getattr(settings, name)) is not None
+    }
 
 
 def database() -> str | None:

@@ -1,16 +1,19 @@
 """The deployments are what the settings ask for, and the server takes them twice."""
 
 import importlib
+import re
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 import yaml
+from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitCreate,
     GlobalConcurrencyLimitUpdate,
 )
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.states import Running
 from pydantic import ValidationError
@@ -20,8 +23,8 @@ from medseg.errors import ResourceError, SettingsError
 from medseg.worklist.outcome import Outcome, StudyOutcome
 from pipelines import automations, deployments
 from pipelines.delineate_worklist import delineate_worklist, final_state
-from pipelines.keep_house import keep_house
-from pipelines.operate import _hold, environment, login_file
+from pipelines.keep_house import OURS, forget_flow_runs, keep_house
+from pipelines.operate import _hold, environment, login, login_file
 from pipelines.settings import DATABASE_VARIABLE, OperateSettings
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "operate.yaml"
@@ -131,6 +134,60 @@ def test_housekeeping_runs_as_a_flow(prefect_server: Path, tmp_path: Path) -> No
     assert keep_house(tmp_path, return_state=True).is_completed()
 
 
+def test_housekeeping_that_crashes_again_and_again_is_given_up(
+    prefect_server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automations, "attempts_are_used_up", lambda: True)
+    assert keep_house(tmp_path, return_state=True).is_failed()
+
+
+def test_housekeeping_forgets_runs_of_our_flows_alone(prefect_server: Path) -> None:
+    @flow(name="of-others")
+    def of_others() -> None:
+        pass
+
+    of_others()
+    keep_house(Path("none"))
+    forget_flow_runs(-1)
+    with get_client(sync_client=True) as client:
+        ours = FlowFilter(name=FlowFilterName(any_=["keep-house"]))
+        theirs = FlowFilter(name=FlowFilterName(any_=["of-others"]))
+        assert client.read_flow_runs(flow_filter=ours) == []
+        assert len(client.read_flow_runs(flow_filter=theirs)) == 1
+
+
+def test_every_flow_of_ours_is_forgotten() -> None:
+    root = Path(__file__).parents[2] / "pipelines"
+    named = {
+        name
+        for path in root.glob("*.py")
+        for name in re.findall(r'@flow\(\s*name="([^"]+)"', path.read_text())
+    }
+    assert named == set(OURS)
+
+
+def test_an_empty_password_is_no_password(tmp_path: Path) -> None:
+    """A full disk left the file, and Prefect takes an empty password for none."""
+    settings = example(tmp_path, home="home")
+    settings.home.mkdir()
+    login_file(settings).touch(0o644)
+    assert len(login(settings)) > 30
+    assert login_file(settings).stat().st_mode & 0o777 == 0o600
+    assert login(settings) == login(settings)
+
+
+def test_every_path_is_relative_to_the_settings(tmp_path: Path) -> None:
+    settings = example(
+        tmp_path, protocol="own.yaml", receiver={"tls_certificate": "tls/own", "tls_ca": "/ca"}
+    )
+    assert settings.protocol == str(tmp_path / "own.yaml")
+    assert settings.receiver is not None
+    assert settings.receiver.tls_certificate == tmp_path / "tls" / "own"
+    assert settings.receiver.tls_ca == Path("/ca")
+    assert settings.receiver.tls_key is None
+    assert example(tmp_path, protocol="liver").protocol == "liver"
+
+
 def test_the_settings_of_prefect_close_every_door(tmp_path: Path) -> None:
     settings = example(tmp_path)
     settings.home.mkdir(parents=True)
@@ -149,7 +206,7 @@ def test_prefects_own_file_names_flows_that_are_there_and_parameters_that_they_t
     root = Path(__file__).parents[2]
     for one in yaml.safe_load((root / "prefect.yaml").read_text())["deployments"]:
         module, _, name = one["entrypoint"].rpartition(".")  # a file is not found where it runs
-        flow = getattr(importlib.import_module(module), name)
-        assert one["parameters"].keys() <= flow.parameters.properties.keys()
+        named = getattr(importlib.import_module(module), name)
+        assert one["parameters"].keys() <= named.parameters.properties.keys()
         if "schedules" in one:
             assert one["concurrency_limit"]["collision_strategy"] == "CANCEL_NEW"
