@@ -43,6 +43,15 @@ SERIES_DIGITS = 16
 """Of the hash of its Series Instance UID, before that."""
 
 
+PAUSE_SECONDS = 60.0
+"""That a study rests after it failed, before it is tried again; twice as long after each time."""
+
+LONGEST_PAUSE_SECONDS = 3600.0
+"""What failed may be mended by then, such as a PACS that was away."""
+
+MOST_DOUBLINGS = 10
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A study in the inbox.
@@ -55,6 +64,7 @@ class Arrival:
         expected: How many its source says there are; None where it does not say.
         lacking: How many files its series lack of what they say themselves.
         handled: Whether this very content was handled.
+        rests: Whether it failed, and is not to be tried again yet.
     """
 
     folder: Path
@@ -64,6 +74,7 @@ class Arrival:
     expected: int | None
     lacking: int
     handled: bool
+    rests: bool
 
     def is_complete(self, quiet_seconds: float) -> bool:
         """Whether all of it is there, as far as can be known.
@@ -190,6 +201,13 @@ class Inbox:
         with run_folder.whole_file(path) as beside:
             beside.write_text(arrival.signature, encoding="ascii")
 
+    def failed(self, arrival: Arrival) -> None:
+        """Note that this content of a study was tried in vain."""
+        tries, _ = self._failures(arrival.folder.name, arrival.signature)
+        path = self._state(arrival.folder.name, "failed")
+        with run_folder.whole_file(path) as beside:
+            beside.write_text(f"{arrival.signature} {tries + 1}", encoding="ascii")
+
     def arrivals(self) -> Iterator[Arrival]:
         """Every study that is there, in the order of the names.
 
@@ -219,6 +237,7 @@ class Inbox:
                 expected=max(of_study, default=None),
                 lacking=sum(number for number in lacking if number > 0),
                 handled=self._was_handled(folder.name, seen.signature),
+                rests=self._rests(folder.name, seen.signature),
             )
 
     def key(self, study: str) -> str:
@@ -230,6 +249,20 @@ class Inbox:
             return self._state(name, "handled").read_text(encoding="ascii") == signature
         except (OSError, UnicodeDecodeError):
             return False
+
+    def _rests(self, name: str, signature: str) -> bool:
+        tries, since = self._failures(name, signature)
+        pause = min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2 ** min(tries - 1, MOST_DOUBLINGS))
+        return tries > 0 and since < pause
+
+    def _failures(self, name: str, signature: str) -> tuple[int, float]:
+        """How often this content failed, and how many seconds ago for the last time."""
+        path = self._state(name, "failed")
+        try:
+            content, _, tries = path.read_text(encoding="ascii").partition(" ")
+            return (int(tries) if content == signature else 0), _age_seconds(path)
+        except (OSError, ValueError):
+            return 0, 0.0
 
     def _state(self, name: str, kind: str) -> Path:
         """A file of what is known of a study; its folder's name may be a patient's."""

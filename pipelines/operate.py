@@ -1,7 +1,6 @@
 """One machine that works by itself: server, worker, schedules and receiver, watched over."""
 
 import fcntl
-import json
 import os
 import secrets
 import signal
@@ -291,4 +290,7 @@ def in_words(event: Mapping[str, object]) -> str:
         if event["receiver"]:
             lines.append(f"Studies are received by {event['receiver']}.")
         return "\n".join(lines)
-    return json.dumps(event)
+    if event["state"] == "registered":
+        names = ", ".join(str(name) for name in event["deployments"])  # type: ignore[attr-defined]
+        return f"Scheduled: {names}. Runs of a dead worker that were ended: {event['ended']}."
+    return f"The {event['what']} had died, and is started again ({event['times']} times so far)."

@@ -54,11 +54,12 @@ def watch_inbox(
     place = Inbox(inbox, load_site_secret())
     if archive is not None:
         ask(place, archive)
-    complete = [
-        one for one in place.arrivals() if not one.handled and one.is_complete(quiet_seconds)
-    ]
+    new = [one for one in place.arrivals() if not one.handled]
+    there = [one for one in new if one.is_complete(quiet_seconds)]
+    complete = [one for one in there if not one.rests]
     if not complete:
-        return Completed(message="nothing new", data=())
+        left = f"{len(new) - len(there)} not complete, {len(there)} to be tried again"
+        return Completed(message=f"nothing new; {left}", data=())
     chosen = None if protocol is None else config.load_protocol(protocol)
     listed = [ListedStudy(number, one.folder, chosen) for number, one in enumerate(complete, 1)]
     rows = do_all(listed, runs, send_to, time_limit_seconds)
@@ -80,8 +81,11 @@ def ask(place: Inbox, archive: str) -> None:
 def settle(place: Inbox, complete: list[Arrival], rows: tuple[StudyOutcome, ...]) -> None:
     """Note what needs nothing more; a slice that came meanwhile makes it another content.
 
-    A study whose files could not be read has no fingerprint, and is looked at again.
+    A study whose files could not be read has no fingerprint, and is looked at again. What failed
+    rests before it is: a fault that stays must not fill the night, the log and somebody's mail.
     """
     for one, row in zip(complete, rows, strict=True):
         if row.fingerprint and row.outcome in SETTLED and row.sent is not Sent.FAILED:
             place.handled(one)
+        else:
+            place.failed(one)

@@ -24,7 +24,7 @@ from medseg.worklist.outcome import Outcome, StudyOutcome
 from pipelines import automations, deployments
 from pipelines.delineate_worklist import delineate_worklist, final_state
 from pipelines.keep_house import OURS, forget_flow_runs, keep_house
-from pipelines.operate import _hold, environment, login, login_file
+from pipelines.operate import _hold, environment, in_words, login, login_file
 from pipelines.settings import DATABASE_VARIABLE, OperateSettings
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "operate.yaml"
@@ -174,6 +174,15 @@ def test_an_empty_password_is_no_password(tmp_path: Path) -> None:
     assert len(login(settings)) > 30
     assert login_file(settings).stat().st_mode & 0o777 == 0o600
     assert login(settings) == login(settings)
+
+
+def test_what_operate_says_is_said_in_words() -> None:
+    registered = {"state": "registered", "deployments": ["watch-inbox/inbox"], "ended": 2}
+    assert in_words(registered) == (
+        "Scheduled: watch-inbox/inbox. Runs of a dead worker that were ended: 2."
+    )
+    restarted = {"state": "restarted", "what": "receiver", "times": 3}
+    assert in_words(restarted) == "The receiver had died, and is started again (3 times so far)."
 
 
 def test_every_path_is_relative_to_the_settings(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from medseg.phantom.body import small_phantom
 from medseg.phantom.study import write_study
 from medseg.worklist import audit
 from medseg.worklist.outcome import Outcome, Sent, StudyOutcome
-from pipelines.watch_inbox import watch_inbox
+from pipelines.watch_inbox import settle, watch_inbox
 from tests import orthanc
 
 
@@ -83,6 +83,26 @@ def test_results_reach_the_pacs_once_and_are_tried_again_while_it_is_away(
     (row,) = looked_at(inbox, runs, send_to=pacs.node)
     assert (row.outcome, row.sent) == (Outcome.ALREADY_DONE, Sent.SENT)
     assert pacs.files() == {}
+
+
+def test_a_study_that_failed_rests_and_a_look_says_what_it_leaves(
+    prefect_server: Path, tmp_path: Path
+) -> None:
+    """Else one that always fails is tried, told of and noted every minute of every night."""
+    place, runs = Inbox(tmp_path / "inbox", None), tmp_path / "runs"
+    for study, expected in (("1.2.3", 1), ("1.2.4", 1), ("1.2.5", 2)):
+        place.keep(b"", b"x", Header(study, "1", f"{study}.1", expected, None))
+    arrivals = list(place.arrivals())
+    rows = [
+        StudyOutcome(1, "a" * 64, outcome)
+        for outcome in (Outcome.CRASHED, Outcome.DONE, Outcome.DONE)
+    ]
+    by_name = {place.key(study): row for study, row in zip(("1.2.3", "1.2.4"), rows, strict=False)}
+    tried = [one for one in arrivals if one.folder.name in by_name]
+    settle(place, tried, tuple(by_name[one.folder.name] for one in tried))
+    state = watch_inbox(place.folder, runs, return_state=True)
+    assert state.message == "nothing new; 1 not complete, 1 to be tried again"
+    assert not runs.exists()
 
 
 def test_an_archive_that_has_more_is_waited_for(

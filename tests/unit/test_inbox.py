@@ -146,6 +146,33 @@ def test_a_study_with_a_link_in_it_is_left_out(
     assert "CANARY" not in caplog.text
 
 
+def in_seconds(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    in_days(monkeypatch, seconds / DAY_SECONDS)
+
+
+def test_a_study_that_fails_rests_longer_each_time_until_it_changes(
+    place: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received(place, "1.2.3")
+    assert not only(place).rests
+    for tries, rest in ((1, 60), (2, 120), (3, 240)):
+        place.failed(only(place))
+        with monkeypatch.context() as patch:
+            in_seconds(patch, rest - 20)
+            assert only(place).rests, tries
+        with monkeypatch.context() as patch:
+            in_seconds(patch, rest + 1)
+            assert not only(place).rests, tries
+    for _ in range(20):
+        place.failed(only(place))
+    assert only(place).rests
+    with monkeypatch.context() as patch:
+        in_seconds(patch, 3601)
+        assert not only(place).rests
+    received(place, "1.2.3", 2)
+    assert not only(place).rests
+
+
 def test_a_study_that_changes_while_it_is_looked_at_is_left_for_the_next_look(
     place: Inbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
