@@ -22,7 +22,9 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE, DimsePrimitiveType
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at import
     ModalityPerformedProcedureStep,
     Verification,
@@ -261,8 +263,7 @@ def file_beginning(sop_class: str, instance: str, syntax: str) -> bytes:
     uids = ((0x0002, sop_class), (0x0003, instance), (0x0010, syntax), (0x0012, OURS))
     elements = [struct.pack("<HH2sHI2s", 2, 1, b"OB", 0, 2, b"\0\1")]
     for number, uid in uids:
-        value = uid.encode("ascii")
-        value += b"\0" * (len(value) % 2)
+        value = _uid(uid)
         elements.append(struct.pack("<HH2sH", 2, number, b"UI", len(value)) + value)
     group = b"".join(elements)
     length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(group))
@@ -270,8 +271,46 @@ def file_beginning(sop_class: str, instance: str, syntax: str) -> bytes:
 
 
 def _hasten(event: Event) -> None:
-    """Look at an association often: it is about to send."""
+    """Look at an association often, and answer quickly: it is about to send."""
     event.assoc.dul._run_loop_delay = TURN_SECONDS  # noqa: SLF001  it has no other setting
+    dimse = event.assoc.dimse
+    in_full = dimse.send_msg
+
+    def send_msg(primitive: DimsePrimitiveType, context_id: int) -> None:
+        if isinstance(primitive, C_STORE) and primitive.Status == SUCCESS:
+            answer = P_DATA()
+            answer.presentation_data_value_list.append((context_id, stored(primitive)))
+            dimse.dul.send_pdu(answer)
+        else:
+            in_full(primitive, context_id)
+
+    dimse.send_msg = send_msg  # type: ignore[method-assign]
+
+
+def stored(request: C_STORE) -> bytes:
+    """The message that a data set was stored (PS3.7 9.3.1.2), whole and in one piece.
+
+    Written here and not by pynetdicom, which takes a quarter of the time that a slice has.
+
+    Args:
+        request: What is answered, with its status.
+    """
+    values = (
+        (0x0002, _uid(str(request.AffectedSOPClassUID))),
+        (0x0100, struct.pack("<H", 0x8001)),  # C-STORE-RSP
+        (0x0120, struct.pack("<H", request.MessageIDBeingRespondedTo)),
+        (0x0800, struct.pack("<H", 0x0101)),  # no data set follows
+        (0x0900, struct.pack("<H", SUCCESS)),
+        (0x1000, _uid(str(request.AffectedSOPInstanceUID))),
+    )
+    group = b"".join(struct.pack("<HHI", 0, tag, len(value)) + value for tag, value in values)
+    length = struct.pack("<HHII", 0, 0, 4, len(group))
+    return b"\x03" + length + group  # the last, and only, part of a command (PS3.8 E.2)
+
+
+def _uid(text: str) -> bytes:
+    value = text.encode("ascii")
+    return value + b"\0" * (len(value) % 2)
 
 
 def _begin(event: Event, idle_seconds: float) -> None:

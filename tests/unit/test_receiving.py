@@ -20,6 +20,8 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import CTImageStorage, ModalityPerformedProcedureStep, Verification
 
 from medseg.errors import SettingsError
@@ -327,3 +329,16 @@ def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 )
 def test_an_address_is_of_this_machine_alone_or_not(host: str, own: bool) -> None:
     assert is_loopback(host) is own
+
+
+@pytest.mark.parametrize("instance", ["1.2.3", "1.2.34"])
+def test_the_quick_answer_is_what_pynetdicom_would_answer(instance: str) -> None:
+    answer = C_STORE()
+    answer.MessageIDBeingRespondedTo = 513
+    answer.AffectedSOPClassUID = CTImageStorage
+    answer.AffectedSOPInstanceUID = instance
+    answer.Status = dicom_receive.SUCCESS
+    message = C_STORE_RSP()
+    message.primitive_to_message(answer)
+    (piece,) = message.encode_msg(1, 16384)
+    assert piece.presentation_data_value_list == [(1, dicom_receive.stored(answer))]
