@@ -12,6 +12,7 @@ from skimage.segmentation import watershed
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelPrediction
+from medseg.segment.doubt import certainty, join_wide
 from medseg.segment.peaks import CUBE, prominent_peaks
 from medseg.segment.votes import centre_landscape, split_by_votes, votes
 
@@ -59,7 +60,8 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     are `peak_prominence` deep, and voxels go by shape. Without a heatmap too a component is
     split where it has necks: the landscape is then the depth below its surface in mm, and a saddle
     must be deeper by that share of the lower peak and by a voxel, because probabilities saturate
-    inside a lesion while a voxel is the error of the depth.
+    inside a lesion while a voxel is the error of the depth. With a heatmap, what stays whole is
+    split where the model's own doubt parts it, if `doubt_prominence` says how deep doubt must be.
 
     The time grows with the number of voxels, not with pairs of instances. The same prediction
     gives the same labels.
@@ -70,7 +72,7 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     best, which = _most_likely(prediction, settings.foreground_threshold)
     labels, structures = _components(best, which, prediction.structures, settings.min_peak)
     for number, box in enumerate(find_objects(labels), start=1):
-        parts = _parts(labels[box] == number, prediction, box, settings)
+        parts = _parts(labels[box] == number, prediction, best, box, settings)
         beyond = parts > 1
         labels[box][beyond] = len(structures) + parts[beyond] - 1
         structures += [structures[number - 1]] * (int(parts.max()) - 1)
@@ -82,6 +84,7 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
 def _parts(
     mask: NDArray[np.bool_],
     prediction: VoxelPrediction,
+    best: NDArray[np.float32],
     box: tuple[slice, slice, slice],
     settings: SegmentSettings,
 ) -> NDArray[np.int32]:
@@ -103,7 +106,22 @@ def _parts(
         peaks = prominent_peaks(centres, np.ones_like(mask), least=settings.vote_prominence)
         if len(peaks) > 1:
             return _without_gaps(split_by_votes(mask, seen, peaks, spacing))
+    if len(peaks) == 1 and heatmap is not None and settings.doubt_prominence is not None:
+        return _parts_by_doubt(mask, best[box], spacing, settings.doubt_prominence)
     return split(mask, peaks, spacing) if len(peaks) > 1 else mask.astype(np.int32)
+
+
+def _parts_by_doubt(
+    mask: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    least: float,
+) -> NDArray[np.int32]:
+    """The parts of a component between which the model doubts, and that a narrow cut parts."""
+    peaks = prominent_peaks(certainty(probability), mask, least=least)
+    if len(peaks) == 1:
+        return mask.astype(np.int32)
+    return join_wide(split(mask, peaks, spacing_mm), spacing_mm)
 
 
 def _without_gaps(parts: NDArray[np.int32]) -> NDArray[np.int32]:
