@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from medseg import cli
 from medseg.errors import MedsegError
-from pipelines.settings import TELEMETRY_OFF
+from pipelines.settings import TELEMETRY_OFF, log_settings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -199,6 +199,6 @@ def keep_refusals_short() -> None:
 
 if __name__ == "__main__":
     keep_refusals_short()
-    for name, value in QUIET.items():
+    for name, value in {**QUIET, **log_settings()}.items():
         os.environ.setdefault(name, value)
     cli.run(app)

@@ -23,7 +23,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from medseg.errors import SettingsError
-from pipelines.settings import HEARTBEAT_SECONDS
+from pipelines.settings import HEARTBEAT_SECONDS, POOL
 
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 """After which a run is taken for dead; with a shorter one a healthy run was."""
@@ -66,6 +66,8 @@ def automations(notify: UUID | None = None) -> tuple[AutomationCore, ...]:
     crashed = EventTrigger(
         posture=Posture.Reactive,
         match=every,
+        # Of a run by hand nobody would take up what is scheduled, and others count no attempts.
+        match_related={"prefect.resource.role": "work-pool", "prefect.resource.name": POOL},
         for_each={"prefect.resource.id"},
         expect={"prefect.flow-run.Crashed"},
         threshold=1,
@@ -141,8 +143,6 @@ def end_runs_of_the_dead() -> int:
     Returns:
         How many they were.
     """
-    from pipelines.deployments import POOL  # which imports the flows, and they this module
-
     going_on = FlowRunFilter(
         state=FlowRunFilterState(
             type=FlowRunFilterStateType(

@@ -14,10 +14,8 @@ from prefect.types.entrypoint import EntrypointType
 
 from pipelines.delineate_worklist import delineate_worklist
 from pipelines.keep_house import keep_house
-from pipelines.settings import OperateSettings
+from pipelines.settings import POOL, OperateSettings
 from pipelines.watch_inbox import watch_inbox
-
-POOL = "medseg"
 
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW

@@ -20,10 +20,12 @@ from pipelines import processes
 from pipelines.processes import Child
 from pipelines.settings import (
     HEARTBEAT_SECONDS,
+    POOL,
     TELEMETRY_OFF,
     OperateSettings,
     ReceiverSettings,
     database,
+    log_settings,
 )
 
 LOOPBACK = "127.0.0.1"
@@ -107,6 +109,7 @@ def environment(settings: OperateSettings) -> dict[str, str]:
     password = login(settings)
     chosen = {
         **TELEMETRY_OFF,
+        **log_settings(),
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_PROFILES_PATH": str(settings.home / "prefect" / "profiles.toml"),
         "PREFECT_API_URL": f"{address}/api",
@@ -148,8 +151,6 @@ def login_file(settings: OperateSettings) -> Path:
 
 def children(settings: OperateSettings) -> list[Child]:
     """Server and worker, and the receiver where one is asked for."""
-    from pipelines.deployments import POOL
-
     prefect = [sys.executable, "-m", "prefect"]
     made = [
         Child("server", [*prefect, "server", "start"]),

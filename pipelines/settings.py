@@ -17,6 +17,17 @@ TELEMETRY_OFF = {
 }
 """In three places, because none of them turns all of it off (PREFECT.md, decision 14)."""
 
+POOL = "medseg"
+"""Work pool of our deployments."""
+
+JSON_LOGS = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json",
+    "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "medseg.log.JsonLines",
+    "PREFECT_LOGGING_FORMATTERS_JSON_FORMAT": "%(message)s",
+}
+"""Server, worker and flows log as `MEDSEG_LOG_FORMAT=json` says: each value overrides one of
+Prefect's `logging.yml`, whose own JSON has the text of errors."""
+
 HEARTBEAT_SECONDS = 30
 """Between two signs of life of a flow run."""
 
@@ -129,6 +140,11 @@ def _absolute(settings: Settings, folder: Path, names: tuple[str, ...]) -> dict[
         for name in names
         if (path := getattr(settings, name)) is not None
     }
+
+
+def log_settings() -> dict[str, str]:
+    """What makes Prefect log in the format that the environment asks for."""
+    return JSON_LOGS if os.environ.get("MEDSEG_LOG_FORMAT", "").lower() == "json" else {}
 
 
 def database() -> str | None:

@@ -1,7 +1,12 @@
 """The deployments are what the settings ask for, and the server takes them twice."""
 
 import importlib
+import json
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -15,7 +20,7 @@ from prefect.client.schemas.actions import (
 )
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
-from prefect.states import Running
+from prefect.states import Crashed, Running
 from pydantic import ValidationError
 
 from medseg.config import load
@@ -130,6 +135,19 @@ def test_runs_of_the_dead_end_as_crashed_and_no_run_of_others(
         client.delete_flow_run(by_hand)
 
 
+def test_a_crashed_run_of_the_pool_is_scheduled_again(prefect_server: Path, tmp_path: Path) -> None:
+    deployments.register(example(tmp_path))
+    automations.register()
+    with get_client(sync_client=True) as client:
+        run = begun(client, "watch-inbox/inbox")
+        client.set_flow_run_state(run, Crashed(), force=True)
+        until = time.monotonic() + 60
+        while not any(state.name == "AwaitingRetry" for state in client.read_flow_run_states(run)):
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        client.delete_flow_run(run)
+
+
 def test_housekeeping_runs_as_a_flow(prefect_server: Path, tmp_path: Path) -> None:
     assert keep_house(tmp_path, return_state=True).is_completed()
 
@@ -209,6 +227,36 @@ def test_the_settings_of_prefect_close_every_door(tmp_path: Path) -> None:
     assert chosen["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "false"
     assert len(chosen["PREFECT_SERVER_API_AUTH_STRING"]) > 30
     assert login_file(settings).stat().st_mode & 0o777 == 0o600
+
+
+PREFECT_LOGS = """
+import logging
+from prefect.logging.configuration import setup_logging
+setup_logging()
+logging.getLogger("prefect.server").warning("longer than a terminal is wide: " + "x" * 99)
+try:
+    raise ValueError("CANARY")
+except ValueError:
+    logging.getLogger("prefect.flow_runs").exception("a bug")
+"""
+
+
+def test_prefect_logs_as_json_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = example(tmp_path)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("MEDSEG_LOG_FORMAT", "json")
+    said = subprocess.run(
+        [sys.executable, "-c", PREFECT_LOGS],
+        env={**os.environ, **environment(settings)},
+        capture_output=True,
+        check=True,
+    ).stderr
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["logger"] for line in lines[:2]] == ["prefect.server", "prefect.flow_runs"]
+    assert lines[1]["error"] == "ValueError"
+    assert b"CANARY" not in said
 
 
 def test_prefects_own_file_names_flows_that_are_there_and_parameters_that_they_take() -> None:
