@@ -26,6 +26,8 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from tests.orthanc import free_port
+
 SIDE = 512
 
 
@@ -81,9 +83,7 @@ def receiver(inbox: Path) -> Iterator[int]:
 def peer(folder: Path) -> Iterator[int]:
     """The storescp of dcmtk."""
     folder.mkdir(parents=True)
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(["storescp", "-od", folder, "-pdu", "131072", str(port)]) as process:
         try:
             time.sleep(1)

@@ -11,7 +11,6 @@ the flow in turn; the difference is Prefect's part.
 """
 
 import argparse
-import dataclasses
 import json
 import shutil
 import statistics
@@ -23,11 +22,12 @@ from worklist_server import server
 
 from medseg import manifest, stages
 from medseg.phantom.body import small_phantom
-from medseg.phantom.study import PHANTOM_PATIENT, write_study
+from medseg.phantom.study import write_study
 from medseg.worklist import listing, work
 from medseg.worklist.child import StudyProcess
 from medseg.worklist.fingerprint import fingerprint
 from medseg.worklist.outcome import Outcome
+from tests.worklists import write_phantoms
 
 
 def delineated(studies: Path, runs: Path) -> float:
@@ -96,9 +96,7 @@ def main() -> None:
 
 def report_anew(folder: Path, count: int, turns: int) -> None:
     """Delineate anew in turn, and print; the first turn loads the model and is not counted."""
-    for number in range(count):
-        patient = dataclasses.replace(PHANTOM_PATIENT, patient_id=f"PHANTOM-{number}")
-        write_study(folder / "anew" / f"{number:03d}", small_phantom(), patient)
+    write_phantoms(folder / "anew", count)
     each = []
     for turn in range(turns + 1):
         alone = delineated(folder / "anew", folder / f"plain-{turn}")

@@ -1,7 +1,6 @@
 """Prefect's server for a benchmark, in a folder of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,13 +11,7 @@ from pathlib import Path
 import httpx
 
 from pipelines.settings import TELEMETRY_OFF
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+from tests.orthanc import free_port
 
 
 @contextmanager

@@ -12,14 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 from worklist_kills import make_studies
 from worklist_server import server
 
 from medseg import manifest
-from medseg.worklist import audit, lease, work
+from tests.worklists import half_made, leases, made
 
 
 def main() -> None:
@@ -45,15 +44,12 @@ def main() -> None:
 
 def check(runs: Path, studies: int, said: list[dict[str, list[dict[str, str]]]]) -> None:
     """Count what was done, and end with 1 where it is not once."""
-    lines = [json.loads(line) for line in (runs / audit.LOG).read_text().splitlines()]
-    done = Counter(line["fingerprint"] for line in lines if line.get("outcome") == "done")
+    done = made(runs)
     rows = {row["fingerprint"]: row["run"] for one in said for row in one["studies"]}
     whole = sum(manifest.is_whole(runs / run, digest) for digest, run in rows.items())
-    left = [one for one in (runs / lease.FOLDER).iterdir() if one.name != lease.MUTEX]
-    made = list((runs / work.WORK).iterdir())
     print(f"{sum(done.values())} delineations of {len(done)} studies, {whole} run folders whole")
-    print(f"{len(left)} leases left, {len(made)} half-made left")
-    if not sum(done.values()) == len(done) == whole == studies or left or made:
+    print(f"{leases(runs)} leases left, {half_made(runs)} half-made left")
+    if not sum(done.values()) == len(done) == whole == studies or leases(runs) or half_made(runs):
         raise SystemExit("NOT as it should be")
 
 

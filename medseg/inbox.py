@@ -21,6 +21,7 @@ from pathlib import Path
 from medseg import run_folder
 from medseg.core.study import pseudonym
 from medseg.formats.dicom_receive import ConflictError, Header
+from medseg.formats.storage import age_seconds, fault_name
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class Inbox:
         old = [
             path
             for path in (self.folder / INCOMING).iterdir()
-            if path.is_file() and _age_seconds(path) >= older_seconds
+            if path.is_file() and age_seconds(path) >= older_seconds
         ]
         for path in old:
             path.unlink(missing_ok=True)
@@ -178,7 +179,7 @@ class Inbox:
         old = [
             path
             for path in (self.folder / STATE).iterdir()
-            if path.stem not in there and _age_seconds(path) >= older_seconds
+            if path.stem not in there and age_seconds(path) >= older_seconds
         ]
         for path in old:
             if path.is_dir():
@@ -220,8 +221,8 @@ class Inbox:
             try:
                 seen = _look(folder)
             except OSError as error:  # whose text names the study
-                kind = errno.errorcode.get(error.errno or 0, "?")
-                logger.warning("a study of the inbox cannot be looked at now (%s)", kind)
+                name = fault_name(error)
+                logger.warning("a study of the inbox cannot be looked at now (%s)", name)
                 continue
             if seen.has_link:
                 logger.warning("a study of the inbox holds a link, and is left out")
@@ -260,7 +261,7 @@ class Inbox:
         path = self._state(name, "failed")
         try:
             content, _, tries = path.read_text(encoding="ascii").partition(" ")
-            return (int(tries) if content == signature else 0), _age_seconds(path)
+            return (int(tries) if content == signature else 0), age_seconds(path)
         except (OSError, ValueError):
             return 0, 0.0
 
@@ -340,10 +341,6 @@ def _look(folder: Path) -> _Look:
             state.update(f"{name!r} {about.st_size} {about.st_ctime_ns}\n".encode())
         newest = max(newest, about.st_ctime)
     return _Look(of_series, state.hexdigest(), newest, has_link)
-
-
-def _age_seconds(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
 
 
 def _appear(beside: str, path: str, data: bytes) -> None:

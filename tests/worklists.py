@@ -103,14 +103,33 @@ class Comparison:
         )
 
 
+def leases(runs: Path) -> int:
+    """How many there are."""
+    return sum(path.name != lease.MUTEX for path in (runs / lease.FOLDER).iterdir())
+
+
+def half_made(runs: Path) -> int:
+    """How many folders of what is being made there are."""
+    return len(list((runs / work.WORK).iterdir()))
+
+
+def noted(runs: Path) -> list[dict[str, str]]:
+    """The lines of the audit log."""
+    return [json.loads(line) for line in (runs / audit.LOG).read_text().splitlines()]
+
+
+def made(runs: Path) -> Counter[str]:
+    """How often each content was delineated, by the audit log."""
+    return Counter(line["fingerprint"] for line in noted(runs) if line.get("outcome") in MADE)
+
+
 def compare(studies: Path, undisturbed: Path, disturbed: Path) -> Comparison:
     """Hold two folders of runs of the same worklist against each other."""
     digests = [fingerprint(study) for study in listing.studies(studies)]
     names = {work.run_name(digest) for digest in digests}
     there = {path.name for path in run_folders(disturbed)}
-    lines = [json.loads(line) for line in (disturbed / audit.LOG).read_text().splitlines()]
-    made = Counter(line["fingerprint"] for line in lines if line.get("outcome") in MADE)
-    noted = {line["fingerprint"] for line in lines}
+    times = made(disturbed)
+    known = {line["fingerprint"] for line in noted(disturbed)}
     return Comparison(
         studies=len(names),
         whole=sum(manifest.is_whole(disturbed / work.run_name(one), one) for one in digests),
@@ -119,11 +138,11 @@ def compare(studies: Path, undisturbed: Path, disturbed: Path) -> Comparison:
         ),
         missing=len(names - there),
         others=len(there - names),
-        made_once=sum(made[digest] == 1 for digest in digests),
-        made_twice=sum(number > 1 for number in made.values()),
-        unnoted=sum(digest not in noted for digest in digests),
-        leases=sum(path.name != lease.MUTEX for path in (disturbed / lease.FOLDER).iterdir()),
-        half_made=len(list((disturbed / work.WORK).iterdir())),
+        made_once=sum(times[digest] == 1 for digest in digests),
+        made_twice=sum(number > 1 for number in times.values()),
+        unnoted=sum(digest not in known for digest in digests),
+        leases=leases(disturbed),
+        half_made=half_made(disturbed),
         audit=audit.check(disturbed),
     )
 

@@ -37,7 +37,7 @@ from medseg.formats.dicom_frames import Frame, frames_of
 from medseg.formats.dicom_suv import PetTags, pet_tags
 from medseg.formats.dicom_traits import Traits, traits_of
 from medseg.formats.dicom_values import (
-    PARSING_FAULTS,
+    READING_FAULTS,
     MalformedValueError,
     integer,
     quiet,
@@ -177,7 +177,7 @@ def read_file(path: Path) -> DicomFile | None:
             if not _says_what_it_is(dataset) or found.is_lost_slice:
                 raise MalformedValueError
             return found
-    except (OSError, *PARSING_FAULTS) as error:
+    except READING_FAULTS as error:
         # An OSError of pydicom's own has no number.
         if isinstance(error, OSError) and error.errno in PASSING_WHILE_READ:
             raise storage_fault() from None
@@ -194,7 +194,7 @@ def _header(file: BinaryIO, head: bytes) -> tuple[FileDataset, Place | None]:
     """
     if DeflatedExplicitVRLittleEndian.encode() not in head[:1024]:
         # A sequence that the first bytes cut raises an OSError of pydicom's own.
-        with suppress(OSError, *PARSING_FAULTS):
+        with suppress(*READING_FAULTS):
             copy = io.BytesIO(head)
             dataset = open_dataset(copy)
             place = find_pixels(copy, dataset)

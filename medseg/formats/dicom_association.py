@@ -10,6 +10,9 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
+SUCCESS = 0x0000
+"""Status of every service that did what it was asked for (PS3.7 annex C)."""
+
 SILENT = {
     "LOG_HANDLER_LEVEL": "none",
     "LOG_REQUEST_IDENTIFIERS": False,

@@ -19,15 +19,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 from medseg.errors import PacsRefusalError, PacsUnreachableError, SettingsError
-from medseg.formats.dicom_association import Caller, Node, associated
-from medseg.formats.dicom_receive import BROKEN
+from medseg.formats.dicom_association import SUCCESS, Caller, Node, associated
+from medseg.formats.dicom_values import READING_FAULTS
 
-SUCCESS = 0x0000
 PENDING = (0xFF00, 0xFF01)
 
 MODALITIES = ("CT", "MR", "PT")
 """Of series that are asked for: results that medseg sent back must not change a study."""
-
 
 RESULTS = ("SEG", "SR", "RTSTRUCT", "DOC")
 """Of series that medseg sends back: an archive that has them has no more images for it."""
@@ -125,7 +123,7 @@ def _study_of(file: Path) -> str:
             return ""
         read = dcmread(file, specific_tags=["StudyInstanceUID"], stop_before_pixels=True)
         return str(read.get("StudyInstanceUID", ""))
-    except BROKEN:
+    except READING_FAULTS:
         return ""
 
 

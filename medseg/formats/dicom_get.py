@@ -9,9 +9,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     StudyRootQueryRetrieveInformationModelGet,
 )
 
-from medseg.formats.dicom_association import Caller, Node, associated
+from medseg.formats.dicom_association import SUCCESS, Caller, Node, associated
 from medseg.formats.dicom_find import FoundSeries, unreachable
-from medseg.formats.dicom_receive import SUCCESS, Keep, store
+from medseg.formats.dicom_receive import Keep, store
 
 CLASSES = (
     uid.CTImageStorage,

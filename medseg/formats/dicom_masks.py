@@ -19,7 +19,7 @@ from skimage.draw import polygon
 from medseg.core.geometry import Geometry
 from medseg.core.volume import MAX_VOXELS
 from medseg.errors import GeometryMismatchError, UnreadableFileError, UnsupportedImageError
-from medseg.formats.dicom_values import PARSING_FAULTS, items, quiet, text
+from medseg.formats.dicom_values import READING_FAULTS, items, quiet, text
 
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation and Label Map Segmentation Storage."""
@@ -59,7 +59,7 @@ def is_dicom_mask(path: Path) -> bool:
         with quiet():
             header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return text(header, "SOPClassUID") in (*SEG_CLASSES, RTSTRUCT_CLASS)
-    except (OSError, *PARSING_FAULTS):
+    except READING_FAULTS:
         return False
 
 
@@ -91,7 +91,7 @@ def read_mask(path: Path, acquired: Geometry, only: tuple[int, ...] = ()) -> Dra
                 taken = labels[voxels]
                 contested += int(np.count_nonzero((taken > 0) & (taken != number)))
                 labels[voxels] = np.where(taken > 0, taken, number)
-    except (OSError, *PARSING_FAULTS):
+    except READING_FAULTS:
         raise UnreadableFileError(
             "The mask is a DICOM object that cannot be decoded, so nothing was measured.",
             "Export it again as a segmentation (SEG) or as a structure set (RTSTRUCT).",

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
 
 from medseg.formats.dicom_source import PATIENT, STUDY
-from medseg.formats.dicom_values import PARSING_FAULTS, items, quiet, text
+from medseg.formats.dicom_values import READING_FAULTS, items, quiet, text
 
 LEFT, RIGHT = "7771000", "24028007"
 SIDES = {LEFT: "left", RIGHT: "right"}
@@ -296,7 +296,7 @@ def _parsed(path: Path) -> Iterator[Dataset]:
             if dataset.SOPInstanceUID != dataset.file_meta.MediaStorageSOPInstanceUID:
                 raise ValueError
             yield dataset
-    except (OSError, *PARSING_FAULTS) as error:
+    except READING_FAULTS as error:
         raise UnreadableObjectError from error
 
 

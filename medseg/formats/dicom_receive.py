@@ -5,7 +5,6 @@ converted. Of their content only the UIDs are read that say where it belongs. No
 names a patient.
 """
 
-import errno
 import logging
 import ssl
 import struct
@@ -18,7 +17,6 @@ from io import BytesIO
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
@@ -30,11 +28,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
     Verification,
 )
 
-from medseg.formats.dicom_association import configured
+from medseg.formats.dicom_association import SUCCESS, configured
+from medseg.formats.dicom_values import READING_FAULTS
+from medseg.formats.storage import fault_name
 
 logger = logging.getLogger(__name__)
 
-SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
 CONFLICT = 0xC001
@@ -48,22 +47,6 @@ COUNTS = (
     "NumberOfTimeSlices",
 )
 WANTED = tuple(sorted(tag_for_keyword(name) or 0 for name in (*UIDS, *COUNTS)))
-
-BROKEN = (
-    BytesLengthException,
-    InvalidDicomError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    NotImplementedError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom raises over bytes that are no data set."""
 
 MOST_EXPECTED = 100_000
 """A larger count is no count."""
@@ -228,7 +211,7 @@ def read_header(data: bytes, syntax: UID, instance: str) -> Header:
         )
         uids = [str(found[name].value) for name in UIDS]
         in_study, in_series, slices, times = (_number(found, name) for name in COUNTS)
-    except BROKEN:
+    except READING_FAULTS:
         raise NotUnderstoodError from None
     if not all(uids) or uids[2] != instance:
         raise NotUnderstoodError
@@ -353,8 +336,7 @@ def store(event: Event, keep: Keep) -> int:
         logger.warning("a data set differs from one of the same UID, and was not taken")
         return CONFLICT
     except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "?")
-        logger.error("a data set could not be written (%s), and was not taken", name)  # noqa: TRY400
+        logger.error("a data set could not be written (%s), and was not taken", fault_name(error))  # noqa: TRY400
         return OUT_OF_RESOURCES
     return SUCCESS
 

@@ -24,11 +24,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 from medseg.errors import UnreadableFileError
-from medseg.formats.dicom_association import Caller, Node, associated, configured
+from medseg.formats.dicom_association import SUCCESS, Caller, Node, associated, configured
 
 logger = logging.getLogger(__name__)
 
-SUCCESS = 0x0000
 WARNINGS = (0xB000, 0xB006, 0xB007)
 """Stored, with a remark (PS3.4 table B.2-1)."""
 PASSING = (0x0110, 0x0122, 0xA700)

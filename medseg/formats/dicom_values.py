@@ -43,6 +43,9 @@ PARSING_FAULTS = (
 )
 """What pydicom and its plugins raise on bytes that are no DICOM, or are damaged."""
 
+READING_FAULTS = (OSError, *PARSING_FAULTS)
+"""The same where the bytes are read from a file."""
+
 DATE = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")
 TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:[.](\d{1,6}))?")
 OFFSET = re.compile(r"([+-])(\d{2})(\d{2})$")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def files_below(folder: Path) -> Iterator[Path]:
             file = Path(path, name)
             if file.is_file():
                 yield file
+
+
+def fault_name(error: OSError) -> str:
+    """What a fault is called (errno(3)); its text may name a patient."""
+    return errno.errorcode.get(error.errno or 0, "?")
+
+
+def age_seconds(path: Path) -> float:
+    """Since a file or folder was last changed.
+
+    Raises:
+        OSError: It is not there.
+    """
+    return time.time() - path.stat().st_mtime
 
 
 def storage_fault() -> ResourceError:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.core.geometry import Geometry
+from medseg.core.volume import Volume
 from medseg.errors import InputError
 from medseg.formats import nifti
 
@@ -102,24 +103,47 @@ def read_cases(folder: Path) -> tuple[Case, ...]:
         TrainingDataError: There is none, or an image and its labels differ in their grid.
         InputError: A file cannot be read.
     """
-    cases: list[Case] = []
-    for path in sorted(folder.glob(f"*{IMAGE}")):
-        name = path.name.removesuffix(IMAGE)
-        volume = nifti.read(path)
-        labels, geometry = nifti.read_labels(folder / f"{name}{LABELS}")
-        if not geometry.matches(volume.geometry):
-            raise TrainingDataError(
-                f"Case {len(cases) + 1} and its labels lie on different grids, so its lesions "
-                "would be learnt in the wrong place.",
-                "Export both on the grid of the image.",
-            )
-        cases.append(make_case(name, volume.data, labels, volume.geometry))
+    cases = tuple(
+        make_case(name, volume.data, labels, volume.geometry)
+        for name, volume, labels in labelled(folder, IMAGE, LABELS)
+    )
     if not cases:
         raise TrainingDataError(
             "The training folder holds no PET with labels, so nothing can be learnt.",
             "Give a folder with *_pet_suv.nii.gz and *_lesions.nii.gz in `train` and `val`.",
         )
-    return tuple(cases)
+    return cases
+
+
+def labelled(
+    folder: Path, image: str, labels: str, of: str = "lesions"
+) -> Iterator[tuple[str, Volume, NDArray[np.uint16]]]:
+    """Every image of a folder with its labels, by name.
+
+    Args:
+        folder: Where both lie.
+        image: How the name of an image ends.
+        labels: How the name of its labels ends, whose beginning is the same.
+        of: What they label, for the reader of an error.
+
+    Yields:
+        The name without its end, the image, and (I, J, K) labels on its grid.
+
+    Raises:
+        TrainingDataError: The two differ in their grid.
+        InputError: A file cannot be read.
+    """
+    for number, path in enumerate(sorted(folder.glob(f"*{image}")), start=1):
+        name = path.name.removesuffix(image)
+        volume = nifti.read(path)
+        found, geometry = nifti.read_labels(folder / f"{name}{labels}")
+        if not geometry.matches(volume.geometry):
+            raise TrainingDataError(
+                f"Case {number} and its labels lie on different grids, so its {of} would be learnt "
+                "in the wrong place.",
+                "Export both on the grid of the image.",
+            )
+        yield name, volume, found
 
 
 def transfer(labels_from: Case, image: NDArray[np.float32], geometry: Geometry) -> Case:

@@ -26,7 +26,7 @@ from medseg.formats import nifti
 from medseg.model.normalise import normalise, scaled
 from medseg.segment.delineate import delineate
 from medseg.training.augment import Pose, draw_pose, draw_scanner, look
-from medseg.training.datasets import Case, TrainingDataError, content, make_case
+from medseg.training.datasets import Case, TrainingDataError, content, labelled, make_case
 from medseg.training.painting import Looks, looks_of, paint, white_matter
 from medseg.training.sample import Sample, sample_of_structures
 from medseg.training.scores import instances_of
@@ -273,24 +273,16 @@ def read_cases(folder: Path) -> tuple[Case, ...]:
         TrainingDataError: There is none, or an image and its mask differ in their grid.
         InputError: A file cannot be read.
     """
-    cases: list[Case] = []
-    for path in sorted(folder.glob(f"*{IMAGE}")):
-        name = path.name.removesuffix(IMAGE)
-        volume = nifti.read(path)
-        mask, geometry = nifti.read_labels(folder / f"{name}{MASK}")
-        if not geometry.matches(volume.geometry):
-            raise TrainingDataError(
-                f"Case {len(cases) + 1} and its mask lie on different grids, so its lesions would "
-                "be learnt in the wrong place.",
-                "Export both on the grid of the image.",
-            )
-        cases.append(make_case(name, volume.data, components(mask), geometry))
+    cases = tuple(
+        make_case(name, volume.data, components(mask), volume.geometry)
+        for name, volume, mask in labelled(folder, IMAGE, MASK)
+    )
     if not cases:
         raise TrainingDataError(
             "The training folder holds no FLAIR with lesions, so nothing can be learnt.",
             f"Give a folder with *{IMAGE} and *{MASK} in `cases`.",
         )
-    return tuple(cases)
+    return cases
 
 
 def read_masks(folder: Path) -> tuple[Case, ...]:

@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.config import SegmentSettings, load_structures
-from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelModel
 from medseg.core.structures import mirrored
 from medseg.core.volume import IntensityUnit, Volume
-from medseg.formats import nifti
 from medseg.model.normalise import normalise
 from medseg.segment.delineate import delineate
 from medseg.training.augment import draw_pose, draw_scanner, draw_view, look
-from medseg.training.datasets import TrainingDataError
+from medseg.training.datasets import TrainingDataError, labelled
 from medseg.training.sample import Sample, sample_of_structures
 from medseg.training.settings import OrgansTask, TrainingSettings
 
@@ -191,11 +189,8 @@ def read_cases(folder: Path, structures: int) -> tuple[OrganCase, ...]:
         InputError: A file cannot be read.
     """
     cases: list[OrganCase] = []
-    for path in sorted(folder.glob(f"*{IMAGE}")):
-        name = path.name.removesuffix(IMAGE)
-        image = nifti.read(path)
-        labels, geometry = nifti.read_labels(folder / f"{name}{MASK}")
-        _check(len(cases) + 1, image.geometry, geometry, labels, structures)
+    for name, image, labels in labelled(folder, IMAGE, MASK, "organs"):
+        _check(len(cases) + 1, labels, structures)
         volume = Volume(image.data, image.geometry, IntensityUnit.HU)
         places = tuple(np.argwhere(labels == n) for n in range(1, structures + 1))
         cases.append(OrganCase(name, volume, labels, places))
@@ -207,15 +202,7 @@ def read_cases(folder: Path, structures: int) -> tuple[OrganCase, ...]:
     return tuple(cases)
 
 
-def _check(
-    number: int, image: Geometry, mask: Geometry, labels: NDArray[np.uint16], structures: int
-) -> None:
-    if not mask.matches(image):
-        raise TrainingDataError(
-            f"Case {number} and its mask lie on different grids, so its organs would be learnt in "
-            "the wrong place.",
-            "Export both on the grid of the image.",
-        )
+def _check(number: int, labels: NDArray[np.uint16], structures: int) -> None:
     if not 0 < labels.max() <= structures:
         raise TrainingDataError(
             f"The mask of case {number} has labels up to {labels.max()}, and the network has "

@@ -1,6 +1,5 @@
 """What may go from a folder of runs and from an inbox: never the latest result of a study."""
 
-import errno
 import logging
 import shutil
 import time
@@ -8,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.formats.storage import age_seconds, fault_name
 from medseg.inbox import Arrival, Inbox
 from medseg.worklist import audit, batch, lease, records, work
 from medseg.worklist.outcome import StudyOutcome
@@ -105,8 +105,7 @@ def _is_removed(place: Inbox, one: Arrival) -> bool:
     try:
         return place.remove(one)
     except OSError as error:
-        kind = errno.errorcode.get(error.errno or 0, "?")
-        logger.warning("a study of the inbox cannot be removed (%s)", kind)
+        logger.warning("a study of the inbox cannot be removed (%s)", fault_name(error))
         return False
 
 
@@ -156,4 +155,4 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime if path.exists() else 0.0
+    return age_seconds(path) if path.exists() else 0.0

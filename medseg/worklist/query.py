@@ -3,7 +3,6 @@
 import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +13,7 @@ from medseg import config, run_folder, sending
 from medseg.formats.dicom_association import Caller, Node
 from medseg.formats.dicom_find import FoundSeries, find_series
 from medseg.formats.dicom_get import get_series
+from medseg.formats.storage import age_seconds
 from medseg.inbox import Inbox
 from medseg.site_secret import load_site_secret
 
@@ -96,7 +96,7 @@ def _retrieved(wanted: list[FoundSeries], folder: Path, archive: Node, caller: C
 def _clear_killed(folder: Path) -> None:
     """Remove what a retrieval left that was killed; another's that goes on is younger."""
     for path in folder.glob(f"{BESIDE}*"):
-        if time.time() - path.stat().st_mtime > KILLED_SECONDS:
+        if age_seconds(path) > KILLED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
 
 

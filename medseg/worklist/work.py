@@ -1,6 +1,5 @@
 """One study of a worklist, from its content hash to its run folder: done once, by one."""
 
-import errno
 import json
 import logging
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from medseg import batch_table, manifest
 from medseg.errors import MedsegError, ResourceError, RunFolderError, SourceNotFoundError
+from medseg.formats.storage import fault_name
 from medseg.run_folder import RUN_RECORD, machine_faults
 from medseg.worklist import audit, lease, records
 from medseg.worklist.child import StudyProcess
@@ -152,7 +152,7 @@ def _faults() -> Iterator[None]:
             yield
     except OSError as error:
         raise RunFolderError(
-            f"The folder of the runs cannot be used ({errno.errorcode.get(error.errno or 0, '?')})"
+            f"The folder of the runs cannot be used ({fault_name(error)})"
             ", so the study was not done.",
             "Check that it is a folder that you may write to, on one file system.",
         ) from None

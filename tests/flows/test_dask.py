@@ -1,6 +1,5 @@
 """A worklist on Dask: workers share the studies, and one that is lost costs nothing."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -15,11 +14,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from medseg import manifest
 from medseg.errors import SettingsError
-from medseg.phantom.body import small_phantom
-from medseg.phantom.study import PHANTOM_PATIENT, write_study
-from medseg.worklist import audit, lease
+from medseg.worklist import lease
 from pipelines import runners
 from tests.flows.test_delineate_worklist import COMMAND
+from tests.worklists import half_made, leases, noted, write_phantoms
 
 STUDIES = 4
 
@@ -39,9 +37,7 @@ def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, add
 def test_a_worker_that_is_killed_in_a_study_loses_nothing(
     prefect_server: Path, tmp_path: Path
 ) -> None:
-    for number in range(STUDIES):
-        patient = dataclasses.replace(PHANTOM_PATIENT, patient_id=f"PHANTOM-{number}")
-        write_study(tmp_path / "studies" / str(number), small_phantom(), patient)
+    write_phantoms(tmp_path / "studies", STUDIES)
     runs = tmp_path / "runs"
     flow = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "worklist", tmp_path / "studies", runs, "--json"],
@@ -69,9 +65,8 @@ def test_a_worker_that_is_killed_in_a_study_loses_nothing(
     assert sum(said["counts"].values()) == STUDIES
     assert set(said["counts"]) <= {"done", "already-done"}
     assert all(manifest.is_whole(runs / row["run"], row["fingerprint"]) for row in said["studies"])
-    noted = [json.loads(line) for line in (runs / audit.LOG).read_text().splitlines()]
     assert sorted(row["fingerprint"] for row in said["studies"]) == sorted(
-        entry["fingerprint"] for entry in noted
+        entry["fingerprint"] for entry in noted(runs)
     )
-    assert {path.name for path in (runs / lease.FOLDER).iterdir()} == {lease.MUTEX}
-    assert not list((runs / ".work").iterdir())
+    assert leases(runs) == 0
+    assert half_made(runs) == 0

@@ -237,6 +237,7 @@ def test_it_ends_with_everything_that_it_started(operated: Operated, run: Path) 
     operated.process.terminate()
     operated.process.wait(90)
     wait(lambda: not [pid for pid in ours if _lives(pid)], 30)
+    assert not [pid for pid in ours if _lives(pid)]
 
 
 def _lives(pid: int) -> bool:

@@ -1,6 +1,5 @@
 """One worklist on two workers of a work pool: they share its studies, and one may be lost."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -20,9 +19,8 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL
 
 from medseg import manifest
-from medseg.phantom.body import small_phantom
-from medseg.phantom.study import PHANTOM_PATIENT, write_study
-from medseg.worklist import audit, batch, lease, work
+from medseg.worklist import batch, lease
+from tests.worklists import half_made, leases, noted, write_phantoms
 
 STUDIES = 4
 POOL = "medseg-shared"
@@ -96,9 +94,7 @@ def owners(runs: Path) -> set[int]:
 def test_two_workers_share_a_worklist_and_one_does_what_the_lost_one_left(
     prefect_server: Path, tmp_path: Path
 ) -> None:
-    for number in range(STUDIES):
-        patient = dataclasses.replace(PHANTOM_PATIENT, patient_id=f"PHANTOM-{number}")
-        write_study(tmp_path / "studies" / str(number), small_phantom(), patient)
+    write_phantoms(tmp_path / "studies", STUDIES)
     runs = tmp_path / "runs"
     parameters = {"worklist": str(tmp_path / "studies"), "runs": str(runs)}
     name = deployed()
@@ -118,8 +114,7 @@ def test_two_workers_share_a_worklist_and_one_does_what_the_lost_one_left(
     assert sum(said["counts"].values()) == STUDIES
     assert set(said["counts"]) <= {"done", "already-done"}
     assert all(manifest.is_whole(runs / row["run"], row["fingerprint"]) for row in said["studies"])
-    lines = [json.loads(line) for line in (runs / audit.LOG).read_text().splitlines()]
-    noted = Counter(line["fingerprint"] for line in lines)
-    assert noted == Counter(row["fingerprint"] for row in said["studies"])
-    assert {path.name for path in (runs / lease.FOLDER).iterdir()} == {lease.MUTEX}
-    assert not list((runs / work.WORK).iterdir())
+    times = Counter(line["fingerprint"] for line in noted(runs))
+    assert times == Counter(row["fingerprint"] for row in said["studies"])
+    assert leases(runs) == 0
+    assert half_made(runs) == 0
