@@ -294,6 +294,11 @@ class NetworkSettings(Settings):
     """Levels that speak at the end: the finest alone, or the next coarser one too, which has more
     channels and sees farther."""
 
+    prior: tuple[int, int, int] | None = None
+    """Knots along R, A and S of a map of where lesions are wont to lie, which lies over the brain's
+    box and becomes one more channel; None without. It is computed from the masks of the training,
+    not learnt, and wants `input.brain_only`."""
+
     judge: JudgeSettings | None = None
     """The second network that speaks against normal uptake in the first structure; None without."""
 

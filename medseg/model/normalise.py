@@ -30,17 +30,19 @@ def scaled(data: NDArray[np.float32], settings: InputSettings) -> NDArray[np.flo
 
 
 def tissue_intensity(channel: NDArray[np.float32]) -> float:
-    """The commonest intensity above 0 of an MR of a brain: on FLAIR white and grey matter's.
+    """The median of an MR of a brain above half its commonest intensity: of white and grey matter.
 
-    It hardly depends on how much liquor or how many lesions there are, as a mean does. 1 where
-    nothing is above 0.
+    It hardly depends on how much liquor or how many lesions there are, as a mean does; nor on
+    whether white or grey matter has the higher peak, as the commonest intensity itself does. 1
+    where nothing is above 0.
     """
     inside = channel[channel > 0]
     if not inside.size:
         return 1.0
     counts, edges = np.histogram(inside, BINS, (0.0, float(np.percentile(inside, 99.5))))
     most = int(gaussian_filter1d(counts.astype(np.float64), BIN_BLUR).argmax())
-    return float((edges[most] + edges[most + 1]) / 2)
+    commonest = (edges[most] + edges[most + 1]) / 2
+    return float(np.median(inside[inside > commonest / 2]))
 
 
 def normalise(data: NDArray[np.float32], settings: InputSettings) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from medseg.core.structures import mirrored
 from medseg.model.domain import doubts
 from medseg.model.networks.context import coarse, margin
 from medseg.model.networks.judge import from_afar, judged
+from medseg.model.networks.prior import prior_channel
 from medseg.model.normalise import normalise, scaled
 from medseg.model.tiling import corners, weights
 
@@ -120,7 +121,7 @@ class TiledModel:
         begin = self._begin(shape, whole)
         padded = self._padded(data, whole, begin)
         around = self._around(padded, tile)
-        padded = normalise(padded, self.card.input)
+        padded = self._with_prior(normalise(padded, self.card.input))
         total = np.zeros((network.outputs, *padded.shape[1:]), np.float32)
         weight = np.zeros(padded.shape[1:], np.float32)
         share = weights(tile)
@@ -153,6 +154,13 @@ class TiledModel:
         inside = (slice(b, b + n) for b, n in zip(begin, data.shape[1:], strict=True))
         padded[(slice(None), *inside)] = data
         return padded
+
+    def _with_prior(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The study and, as its last channel, where lesions are wont to lie in such a brain."""
+        prior = getattr(self.network, "prior", None)
+        if prior is None:
+            return padded
+        return np.concatenate([padded, prior_channel(prior, padded[0])[None]])
 
     def _around(
         self, padded: NDArray[np.float32], tile: tuple[int, int, int]

@@ -104,7 +104,7 @@ def bend(
     return smooth
 
 
-def _smooth(
+def smooth_field(
     shape: tuple[int, ...], spacing_mm: Spacing, settings: AugmentSettings, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """A field within -1 to 1 that changes over `bias_knots_mm`: cubic B-splines as in `bend`."""
@@ -204,7 +204,8 @@ def draw_scanner(
     if settings.gamma > 0:
         changed = np.clip(changed, 0, None) ** np.exp(rng.normal(0, settings.gamma))
     if settings.bias > 0:
-        changed = changed * np.exp(settings.bias * _smooth(image.shape, spacing_mm, settings, rng))
+        field = smooth_field(image.shape, spacing_mm, settings, rng)
+        changed = changed * np.exp(settings.bias * field)
     if rng.random() < settings.blur_share:
         width_mm = rng.uniform(0, settings.blur_mm)
         changed = ndimage.gaussian_filter(changed, [width_mm / step for step in spacing_mm])

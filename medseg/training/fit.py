@@ -85,7 +85,7 @@ def run(
     # On a GPU some sums have no fixed order; there a run is repeated closely, not bit for bit.
     torch.use_deterministic_algorithms(mode=True, warn_only=device().type == "cuda")
     key = digest(settings, task, start)
-    state = checkpoint.restore(out, begin(settings, start), key)
+    state = checkpoint.restore(out, begin(settings, start, task.computed()), key)
     while state.step < settings.steps:
         state.losses.append(advance(state, settings, task))
         progress("train", state.step / settings.steps)
@@ -96,8 +96,12 @@ def run(
     return state
 
 
-def begin(settings: TrainingSettings, start: Mapping[str, Tensor] | None = None) -> State:
-    """The state before the first step: given weights, or drawn by the seed.
+def begin(
+    settings: TrainingSettings,
+    start: Mapping[str, Tensor] | None = None,
+    computed: Mapping[str, Tensor] | None = None,
+) -> State:
+    """The state before the first step: given weights, or drawn by the seed, and what is computed.
 
     Raises:
         ModelError: The given weights are of another network.
@@ -106,6 +110,7 @@ def begin(settings: TrainingSettings, start: Mapping[str, Tensor] | None = None)
     network = build(settings.network, settings.input)
     if start is not None:
         weights.put(begun_with(start, network), network)
+    weights.put({**network.state_dict(), **(computed or {})}, network)
     network.to(device())
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(

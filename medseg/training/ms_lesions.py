@@ -5,16 +5,18 @@ Data is a folder with `cases` (`*_flair.nii.gz`, a brain without its skull, and
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import cc3d
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from medseg.config import SegmentSettings
 from medseg.core.prediction import VoxelModel
@@ -23,11 +25,12 @@ from medseg.evaluate.rules import CC26_ANY_OVERLAP
 from medseg.evaluate.scores import Scores, evaluate
 from medseg.evaluate.sizes import BIN_DIAMETERS_MM
 from medseg.formats import nifti
+from medseg.model.networks.prior import extent, prior_channel, scaled_frequency
 from medseg.model.normalise import normalise, scaled
 from medseg.segment.delineate import delineate
-from medseg.training.augment import Pose, draw_pose, draw_scanner, look
+from medseg.training.augment import Pose, draw_pose, draw_scanner, look, smooth_field
 from medseg.training.datasets import Case, TrainingDataError, content, labelled, make_case
-from medseg.training.painting import Looks, looks_of, paint, white_matter
+from medseg.training.painting import Looks, cortex, looks_of, paint, white_matter
 from medseg.training.sample import Sample, sample_of_structures
 from medseg.training.scores import instances_of
 from medseg.training.settings import PaintedLesionsTask, TrainingSettings
@@ -35,6 +38,12 @@ from medseg.training.targets import territories
 
 IMAGE = "_flair.nii.gz"
 MASK = "_lesion_mask.nii.gz"
+
+PRIOR_BLUR_MM = 5.0
+"""Standard deviation of the blur of the map of where lesions lie: 27 patients are few."""
+
+PRIOR_SHIFT_MM = 5.0
+"""How far along R, A and S it is off in training: brains of one box differ."""
 
 SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=7)
 """Nothing says where confluent lesions end, so each component is one; and what a lesion encloses
@@ -52,14 +61,18 @@ class Brain:
         real: (I, J, K) float32, 1 where those are.
         inside: (V,) flat indices of the brain's voxels.
         white: (I, J, K) float32, 1 where lesions may be painted.
+        cortex: (I, J, K) float32, how much of a voxel is cortex.
         looks: Of its lesions.
+        prior: (I, J, K) float32 where lesions are wont to lie; zeros where the network is not told.
     """
 
     case: Case
     real: NDArray[np.float32]
     inside: NDArray[np.intp]
     white: NDArray[np.float32]
+    cortex: NDArray[np.float32]
     looks: Looks
+    prior: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +85,18 @@ class MsLesions:
         masks: Lesions of patients without image, that are painted: each image is its mask.
         scored: FLAIRs as acquired, with their lesions, to be measured on; those that are learnt
             from where none is held out.
+        prior: The network's map of where lesions are wont to lie; None where it has none.
     """
 
     settings: TrainingSettings
     brains: tuple[Brain, ...]
     masks: tuple[Case, ...]
     scored: tuple[Case, ...]
+    prior: NDArray[np.float32] | None = None
+
+    def computed(self) -> Mapping[str, Tensor]:
+        """The map of where lesions are wont to lie."""
+        return {} if self.prior is None else {"prior": torch.from_numpy(self.prior)}
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """A crop of a brain, around a lesion or anywhere, with lesions painted into it or not."""
@@ -92,25 +111,31 @@ class MsLesions:
         if painting:
             centre_mm = np.linalg.solve(placed, np.append(centre_mm, 1))[:3]
         pose = snapped(draw_pose(centre_mm, shape, spacing_mm, augment, rng), brain.case)
-        channels = [brain.case.image, brain.real, brain.white]
-        image, lesion, white = look(channels, [0, 0, 0], geometry, pose, (shape, spacing_mm))
+        channels = [brain.case.image, brain.real, brain.white, brain.cortex]
+        image, lesion, white, grey = look(channels, [0] * 4, geometry, pose, (shape, spacing_mm))
         mask = lesion >= 0.5
+        if task.cortex_gain > 0:
+            here = (1 + smooth_field(shape, spacing_mm, augment, rng)) / 2
+            gain = rng.uniform(0, task.cortex_gain) * here * grey
+            image = (image * np.exp(gain)).astype(np.float32)
         if painting:
             moved = Pose(placed @ pose.to_source)
             (wanted,) = look([other.image], [0], other.geometry, moved, (shape, spacing_mm))
             image, more = paint(image, wanted >= 0.5, white >= 0.5, brain.looks, spacing_mm, rng)
             mask = mask | more
         seen = np.where(image > 0.02, draw_scanner(image, spacing_mm, augment, rng), 0)
-        return self._sample(seen.astype(np.float32), mask)
+        data = normalise(seen.astype(np.float32)[None], self.settings.input)
+        if self.prior is not None:
+            off = pose.to_source.copy()
+            off[:3, 3] += rng.uniform(-1, 1, 3) * PRIOR_SHIFT_MM
+            told = look([brain.prior], [0], geometry, Pose(off), (shape, spacing_mm))
+            data = np.concatenate([data, told])
+        return self._sample(data, mask)
 
-    def _sample(self, image: NDArray[np.float32], mask: NDArray[np.bool_]) -> Sample:
+    def _sample(self, data: NDArray[np.float32], mask: NDArray[np.bool_]) -> Sample:
         """A sample whose instances are the connected parts of a mask."""
         labels = cc3d.connected_components(mask, connectivity=26).astype(np.int32)
-        made = sample_of_structures(
-            normalise(image[None], self.settings.input),
-            mask[None].astype(np.float32),
-            np.ones(1, bool),
-        )
+        made = sample_of_structures(data, mask[None].astype(np.float32), np.ones(1, bool))
         owned = territories(labels, self.settings.input.spacing_mm)
         return replace(made, labels=labels, territories=owned)
 
@@ -129,10 +154,13 @@ class MsLesions:
         return brain.case.geometry.to_world(np.array(index, float))
 
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
-        """Means over the cases that are scored; of lesions by the rule `cc26-any-overlap`."""
+        """Means over the cases that are scored; of lesions by the rule `cc26-any-overlap`.
+
+        The precision of nothing is 0.
+        """
         rows = [summary(measure(model, case)) for case in self.scored]
         return {
-            f"val_{name}": float(np.mean([row[name] for row in rows]))
+            f"val_{name}": float(np.mean([row.get(name, 0.0) for row in rows]))
             for name in ("lesion_f1", "dice", "lesion_recall", "lesion_precision")
         }
 
@@ -236,25 +264,69 @@ def read(settings: TrainingSettings) -> MsLesions:
         )
     learnt = [case for number, case in enumerate(cases) if number != fold]
     scored = cases if fold is None else (cases[fold],)
-    return MsLesions(
-        settings,
-        tuple(_brain(case, settings) for case in learnt),
-        read_masks(settings.data / "masks_only"),
-        scored,
+    masks = read_masks(settings.data / "masks_only")
+    prior = None
+    if settings.network.prior is not None:
+        prior = prior_of(masks, learnt, settings.network.prior)
+    brains = tuple(_brain(case, settings, prior) for case in learnt)
+    return MsLesions(settings, brains, masks, scored, prior)
+
+
+def prior_of(
+    masks: Sequence[Case], brains: Sequence[Case], knots: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """How often lesions of these masks lie where, over the mean of brains in the same space.
+
+    It is blurred, and the same on the left as on the right.
+
+    Args:
+        masks: Each image is a mask.
+        brains: Which the masks' patients' are taken to be like.
+        knots: Of the map along R, A and S.
+
+    Returns:
+        Array of that shape, as from `scaled_frequency`.
+    """
+    extents = [(case.geometry, *extent(case.image > 0)) for case in brains]
+    low, high = (
+        np.mean(
+            [np.sort(g.to_world(np.array([m - h, m + h])), axis=0)[end] for g, m, h in extents], 0
+        )
+        for end in (0, 1)
     )
+    r, a, s = (int(n) for n in np.rint(high - low) + 1)
+    shape = (r, a, s)
+    to_source = np.eye(4)
+    to_source[:3, 3] = low
+    target = (shape, (1.0, 1.0, 1.0))
+    often = np.mean(
+        [look([mask.image], [0], mask.geometry, Pose(to_source), target)[0] for mask in masks],
+        axis=0,
+    )
+    smooth = ndimage.gaussian_filter((often + often[::-1]) / 2, PRIOR_BLUR_MM)
+    axes = [np.linspace(0, n - 1, count) for n, count in zip(shape, knots, strict=True)]
+    at = np.stack(np.meshgrid(*axes, indexing="ij"))
+    return scaled_frequency(ndimage.map_coordinates(smooth, at, order=1))
 
 
-def _brain(case: Case, settings: TrainingSettings) -> Brain:
+def _brain(case: Case, settings: TrainingSettings, prior: NDArray[np.float32] | None) -> Brain:
     box = box_of(case.image > 0)
     image = scaled(case.image[None], settings.input)[0][box].copy()
     labels, geometry = case.labels[box].copy(), case.geometry.crop(box)
     white = white_matter(image, labels, geometry.spacing_mm)
+    told = np.zeros_like(image)
+    if prior is not None:
+        ras = np.sign(np.diag(geometry.affine)[:3]).astype(int)
+        forth = tuple(slice(None, None, int(step)) for step in ras)
+        told = prior_channel(torch.from_numpy(prior), image[forth])[forth].copy()
     return Brain(
         make_case(case.name, image, labels, geometry),
         (labels > 0).astype(np.float32),
         np.flatnonzero(image > 0),
         white.astype(np.float32),
+        cortex(image, labels, geometry.spacing_mm),
         looks_of(image, labels, geometry.spacing_mm),
+        told,
     )
 
 

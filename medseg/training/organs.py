@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medseg.config import SegmentSettings, load_structures
 from medseg.core.prediction import VoxelModel
@@ -125,6 +126,10 @@ class Organs:
         if kind < 0.85:
             return case, rng.uniform(organs.min(axis=0), organs.max(axis=0))
         return case, rng.uniform(0, np.array(case.labels.shape) - 1)
+
+    def computed(self) -> Mapping[str, Tensor]:
+        """Nothing."""
+        return {}
 
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
         """Mean Dice of the structures on every third case of `val`, and of each of them."""

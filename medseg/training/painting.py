@@ -17,6 +17,12 @@ WHITE = (0.80, 1.10)
 """Intensities of white matter, blurred by 1 mm, in multiples of the tissue's: below is liquor,
 above is cortex or lesion (both cases of ms_flair)."""
 
+LIQUOR = 0.6
+"""Intensity below which a voxel is liquor."""
+
+CORTEX_MM = 4.0
+"""Depth at which what lies beside liquor is cortex no more; it is 2 to 5 mm thick."""
+
 SURFACE_MM = 5.0
 """Nearer to the surface of the brain is cortex, whatever its intensity."""
 
@@ -75,6 +81,29 @@ def white_matter(
     pieces = cc3d.largest_k(ndimage.binary_opening(white), k=1, connectivity=6)
     clear = ndimage.distance_transform_edt(labels == 0, sampling=spacing_mm) > CLEAR_MM
     found: NDArray[np.bool_] = (pieces > 0) & clear
+    return found
+
+
+def cortex(
+    image: NDArray[np.float32], labels: NDArray[np.integer], spacing_mm: Spacing
+) -> NDArray[np.float32]:
+    """How much of a voxel is tissue beside liquor or the brain's surface, which cortex is.
+
+    Walls of ventricles are taken for it too; where lesions are is not.
+
+    Args:
+        image: (I, J, K) FLAIR of a brain alone, in multiples of its tissue's intensity.
+        labels: (I, J, K) its real lesions; 0 is background.
+        spacing_mm: Along the axes of the arrays.
+
+    Returns:
+        (I, J, K) float32 in 0..1, falling off over `CORTEX_MM`.
+    """
+    far_mm = ndimage.distance_transform_edt(image > LIQUOR, sampling=spacing_mm)
+    clear_mm = ndimage.distance_transform_edt(labels == 0, sampling=spacing_mm)
+    beside = np.exp(-((far_mm / CORTEX_MM) ** 2)) * np.clip(clear_mm / CLEAR_MM - 1, 0, 1)
+    sharp = np.where(image > LIQUOR, beside, 0).astype(np.float32)
+    found: NDArray[np.float32] = ndimage.gaussian_filter(sharp, [0.5 / mm for mm in spacing_mm])
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from medseg.config import load_protocol
 from medseg.core.prediction import VoxelModel
@@ -46,6 +47,10 @@ class PetLesions:
     def sample(self, rng: np.random.Generator) -> Sample:
         """A crop of a case, of a body, or synthetic."""
         return sample(self.sources, self.settings, rng)
+
+    def computed(self) -> Mapping[str, Tensor]:
+        """Nothing."""
+        return {}
 
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
         """Mean Dice of the lesions on the acquired grids of `val`."""

@@ -202,6 +202,10 @@ class PaintedLesionsTask(Settings):
     lesion_share: float = Field(default=0.75, ge=0, le=1)
     """Share of the crops that are drawn around a lesion; the others are anywhere in the brain."""
 
+    cortex_gain: float = Field(default=0, ge=0)
+    """Largest logarithm of a factor by which cortex is brightened, here more, there less: in some
+    brains it is as bright as lesions, so that brightness alone must not tell them apart."""
+
     place_mm: float = Field(default=4, ge=0)
     """Largest shift of a patient's lesions along each of R, A and S before they are painted."""
 

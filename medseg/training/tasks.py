@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from medseg.core.prediction import VoxelModel
 from medseg.training import ms_lesions, organs, pet_lesions
@@ -16,6 +17,9 @@ class Task(Protocol):
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """One crop to learn from; the same for the same state of `rng`."""
+
+    def computed(self) -> Mapping[str, Tensor]:
+        """What of the network's state is computed from the data, not learnt; name to tensor."""
 
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
         """A few scores on cases that are never learnt from; the first is the one that counts."""

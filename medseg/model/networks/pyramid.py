@@ -80,13 +80,20 @@ class ConvolutionUnit(nn.Module):
         channels: Channels that go out.
         kernel: Voxels along R, A and S.
         norm: Of its features.
+        bias: Whether a number of its own is added to each feature.
     """
 
     def __init__(
-        self, channels_in: int, channels: int, kernel: Shape, norm: Norm = VoxelNorm
+        self,
+        channels_in: int,
+        channels: int,
+        kernel: Shape,
+        norm: Norm = VoxelNorm,
+        *,
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        self.only = convolution(channels_in, channels, kernel)
+        self.only = convolution(channels_in, channels, kernel, bias=bias)
         self.only_norm = norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,7 +158,10 @@ class Pyramid(nn.Module):
     ) -> None:
         super().__init__()
         kernels = [kernel(spacing) for spacing in spacings(spacing_mm, strides)]
-        down: list[nn.Module] = [ConvolutionUnit(channels_in, channels[0], kernels[0], norm)]
+        # Normed over its channels, a voxel in the midst of its like would say the same however
+        # bright it is, were there nothing that its brightness is measured against.
+        first = ConvolutionUnit(channels_in, channels[0], kernels[0], norm, bias=norm is VoxelNorm)
+        down: list[nn.Module] = [first]
         up: list[nn.Module] = []
         merge: list[nn.Module] = [ConvolutionUnit(2 * channels[0], channels[0], kernels[0], norm)]
         for level, stride in enumerate(strides, start=1):
@@ -204,8 +214,13 @@ def kernel(spacing_mm: Spacing) -> Shape:
 
 
 def convolution(
-    channels_in: int, channels: int, kernel: Shape, stride: Shape = (1, 1, 1)
+    channels_in: int,
+    channels: int,
+    kernel: Shape,
+    stride: Shape = (1, 1, 1),
+    *,
+    bias: bool = False,
 ) -> nn.Conv3d:
-    """A convolution that keeps the grid, or makes it coarser by the stride; without a bias."""
+    """A convolution that keeps the grid, or makes it coarser by the stride."""
     i, j, k = (n // 2 for n in kernel)
-    return nn.Conv3d(channels_in, channels, kernel, stride, padding=(i, j, k), bias=False)
+    return nn.Conv3d(channels_in, channels, kernel, stride, padding=(i, j, k), bias=bias)

@@ -109,3 +109,12 @@ def test_heads_that_are_not_asked_for_are_not_there():
         assert build(organs, seen((5, 4, 3)))(torch.rand(1, 2, 8, 16, 8)).shape[1] == 1
     with pytest.raises(ValueError, match="centre_heatmap"):
         NetworkSettings(channels=(3, 4), structures=("a",), centre_heatmap=False)
+
+
+def test_with_voxel_norm_how_bright_an_even_place_is_makes_a_difference():
+    torch.manual_seed(3)
+    settings = NetworkSettings(channels=(3, 4), structures=("lesion",))
+    network = build(settings, seen((5, 4, 3))).eval()
+    with torch.inference_mode():
+        dark, bright = (network(torch.full((1, 2, 12, 8, 16), grey)) for grey in (0.4, 0.8))
+    assert (dark - bright)[0, 0, 6, 4, 8].abs() > 1e-3

@@ -58,7 +58,7 @@ def write_mask(folder: Path, name: str, mask, grid: Geometry) -> None:
 def run_of(settings, folder):
     """Settings of a run on these brains, without what a scanner adds."""
 
-    def made(**task):
+    def made(prior=None, **task):
         still = {"blur_share": 0, "thick_share": 0, "noise_share": 0, "gain": 0, "offset": 0}
         return settings.model_copy(
             update={
@@ -76,6 +76,7 @@ def run_of(settings, folder):
                     structures=("lesion",),
                     centre_heatmap=False,
                     offsets=False,
+                    prior=prior,
                 ),
                 "augment": settings.augment.model_copy(
                     update={**still, "cut_share": 0, "moved_share": 0}
@@ -122,6 +123,42 @@ def test_painted_lesions_are_brighter_than_the_tissue_and_never_outside_the_brai
         assert sample.labels.max() == parts.max()
         painted += int(np.count_nonzero(mask & (image < 0.49)) > 20)
     assert painted > 2
+
+
+def test_the_network_is_told_where_the_masks_without_image_have_their_lesions(run_of, grid):
+    task = ms_lesions.read(run_of(prior=(15, 17, 13), fold=0))
+    (brain,), (mask,) = task.brains, task.masks
+    assert task.computed()["prior"].shape == (15, 17, 13)
+    np.testing.assert_allclose(task.prior, task.prior[::-1], atol=1e-6)
+    told = [
+        brain.prior[tuple(np.rint(brain.case.geometry.to_index(lesion.centre_mm)).astype(int))]
+        for lesion in mask.lesions
+    ]
+    mirrored = [
+        brain.prior[
+            tuple(np.rint(brain.case.geometry.to_index(lesion.centre_mm * (-1, 1, 1))).astype(int))
+        ]
+        for lesion in mask.lesions
+    ]
+    assert min(told + mirrored) > 2 * brain.prior[brain.case.image > 0].mean()
+    sample = task.sample(np.random.default_rng(3))
+    assert len(sample.data) == 2
+    assert 0 <= sample.data[1].min() <= sample.data[1].max() <= 1
+
+
+def test_cortex_is_brightened_and_the_truth_stays_as_it_was(run_of):
+    plain, brighter = (
+        ms_lesions.read(run_of(fold=0, painted_share=0, cortex_gain=gain)) for gain in (0, 0.5)
+    )
+    gained = 0.0
+    for seed in range(8):
+        one, other = (task.sample(np.random.default_rng(seed)) for task in (plain, brighter))
+        if one.mask.shape == other.mask.shape and (one.mask == other.mask).all():
+            change = other.data[0] - one.data[0]
+            assert change.min() > -1e-6
+            assert change[one.mask[0] > 0].max(initial=0) < 1e-6
+            gained = max(gained, float(change.max()))
+    assert gained > 0.02
 
 
 def test_the_same_chance_draws_the_same_crop(run_of):
@@ -194,3 +231,4 @@ def test_a_validation_is_a_mean_over_the_cases_that_are_scored(run_of):
     told = ms_lesions.read(run_of()).validate(Brighter(120))
     assert next(iter(told)) == "val_lesion_f1"
     assert set(told.values()) == {1}
+    assert set(ms_lesions.read(run_of()).validate(Brighter(200)).values()) == {0}

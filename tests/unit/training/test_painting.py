@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medseg.training.painting import CLEAR_MM, Looks, looks_of, paint, white_matter
+from medseg.training.painting import CLEAR_MM, Looks, cortex, looks_of, paint, white_matter
 
 SHAPE, SPACING = (40, 46, 34), (1.0, 1.2, 1.5)
 LOOKS = Looks(np.array([5.0, 50.0, 500.0]), np.array([0.2, 0.3, 0.4]))
@@ -44,6 +44,17 @@ def test_white_matter_is_neither_cortex_nor_ventricle_nor_lesion(brain):
     assert not white[elsewhere].any()
     near = ndimage.distance_transform_edt(~LESION, sampling=SPACING) <= CLEAR_MM
     assert not white[near].any()
+
+
+def test_cortex_lies_beside_the_surface_and_not_where_lesions_are(brain):
+    grey = cortex(brain, LESION.astype(np.uint16), SPACING)
+    depth_mm = 24 - np.linalg.norm(
+        (np.stack(np.indices(SHAPE), axis=-1) - MIDDLE) * SPACING, axis=-1
+    )
+    clear = ~ball(at(11, 0, 0), 7)
+    assert np.median(grey[(depth_mm > 1.5) & (depth_mm < 2.5)]) > 0.5
+    assert grey[(depth_mm > 9) & ~ball(MIDDLE, 13) & clear].max(initial=0) < 0.05
+    assert grey[LESION].max() < 1e-3
 
 
 def test_contrast_is_measured_against_what_is_around(brain):
