@@ -264,6 +264,10 @@ class JudgeSettings(Settings):
     """Of the study along S, for it to be asked: a part of the body does not show where it lies."""
 
 
+Knots = Annotated[int, Field(ge=2)]
+"""Of a map along one axis: its two ends at least."""
+
+
 class NetworkSettings(Settings):
     """Kind and size of the network; with the weights and the spacing, all it takes to build it."""
 
@@ -294,10 +298,10 @@ class NetworkSettings(Settings):
     """Levels that speak at the end: the finest alone, or the next coarser one too, which has more
     channels and sees farther."""
 
-    prior: tuple[int, int, int] | None = None
-    """Knots along R, A and S of a map of where lesions are wont to lie, which lies over the brain's
-    box and becomes one more channel; None without. It is computed from the masks of the training,
-    not learnt, and wants `input.brain_only`."""
+    prior: tuple[Knots, Knots, Knots] | None = None
+    """Knots along R, A and S of a map of where lesions are wont to lie, which is laid over a brain
+    by the mean and the spread of its voxels and becomes one more channel; None without. It is
+    computed from the masks of the training, not learnt, and wants `input.brain_only`."""
 
     judge: JudgeSettings | None = None
     """The second network that speaks against normal uptake in the first structure; None without."""
@@ -338,6 +342,8 @@ class NetworkSettings(Settings):
             raise ValueError("offsets are of no use without a centre_heatmap")
         if self.centre_heatmap and self.family in ("regions", "queries"):
             raise ValueError(f"{self.family} have no centre_heatmap and no offsets; say false")
+        if self.prior is not None and self.family != "centre-offset":
+            raise ValueError(f"{self.family} takes no prior; only centre-offset does")
         return self
 
 
@@ -387,7 +393,7 @@ class InputSettings(Settings):
 
     brain_only: bool = False
     """Whether a study is an MR of a brain without its skull, which has no unit: each channel is
-    divided by its commonest intensity, the tissue's, once for the whole study, and `clip` says
+    divided by its tissue's intensity (`model.normalise`), once for the whole study, and `clip` says
     multiples of it. A study that does not look so is flagged."""
 
     context: ContextSettings | None = None
@@ -476,6 +482,21 @@ class ModelCard(Settings):
 
     limits: tuple[str, ...]
     """What it is known to get wrong."""
+
+    @model_validator(mode="after")
+    def _prior_has_a_brain(self) -> "ModelCard":
+        check_prior(self.network, self.input)
+        return self
+
+
+def check_prior(network: NetworkSettings, seen: InputSettings) -> None:
+    """See that a map of places has a brain to lie over: what is above 0, and nothing else.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if network.prior is not None and not (seen.brain_only and seen.clip[0][0] == 0):
+        raise ValueError("network.prior needs input.brain_only, and a first clip range from 0")
 
 
 class Structures(Settings):

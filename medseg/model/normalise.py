@@ -18,7 +18,7 @@ def scaled(data: NDArray[np.float32], settings: InputSettings) -> NDArray[np.flo
 
     Args:
         data: (C, I, J, K) float32, intensities in the unit of each role; the whole study, because
-            a tile of it has another commonest intensity.
+            a tile of it has another tissue.
         settings: `brain_only` says which.
 
     Returns:

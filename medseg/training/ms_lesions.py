@@ -128,7 +128,8 @@ class MsLesions:
         if self.prior is not None:
             off = pose.to_source.copy()
             off[:3, 3] += rng.uniform(-1, 1, 3) * PRIOR_SHIFT_MM
-            told = look([brain.prior], [0], geometry, Pose(off), (shape, spacing_mm))
+            shifted = replace(pose, to_source=off)
+            told = look([brain.prior], [0], geometry, shifted, (shape, spacing_mm))
             data = np.concatenate([data, told])
         return self._sample(data, mask)
 
@@ -316,7 +317,14 @@ def _brain(case: Case, settings: TrainingSettings, prior: NDArray[np.float32] | 
     white = white_matter(image, labels, geometry.spacing_mm)
     told = np.zeros_like(image)
     if prior is not None:
-        ras = np.sign(np.diag(geometry.affine)[:3]).astype(int)
+        along = np.diag(geometry.affine)[:3]
+        if (np.abs(geometry.affine[:3, :3]).sum(axis=1) > 1.01 * np.abs(along)).any():
+            raise TrainingDataError(
+                "The axes of a FLAIR do not run along R, A and S, so the map of places cannot be "
+                "laid over it.",
+                "Resample the FLAIRs and their masks to such axes, or leave out `network.prior`.",
+            )
+        ras = np.sign(along).astype(int)
         forth = tuple(slice(None, None, int(step)) for step in ras)
         told = prior_channel(torch.from_numpy(prior), image[forth])[forth].copy()
     return Brain(

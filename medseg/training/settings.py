@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from medseg.config import InputSettings, NetworkSettings, Settings
+from medseg.config import InputSettings, NetworkSettings, Settings, check_prior
 
 
 class CardText(Settings):
@@ -280,4 +280,11 @@ class TrainingSettings(Settings):
         for name, size in (("crop", self.crop), ("input.tile", self.input.tile)):
             if any(n % s for n, s in zip(size, step, strict=True)):
                 raise ValueError(f"{name} must be a multiple of {step} voxels along R, A and S")
+        return self
+
+    @model_validator(mode="after")
+    def _prior_has_masks(self) -> "TrainingSettings":
+        check_prior(self.network, self.input)
+        if self.network.prior is not None and self.task.kind != "painted-lesions":
+            raise ValueError(f"network.prior needs painted-lesions; {self.task.kind} computes none")
         return self

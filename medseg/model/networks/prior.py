@@ -40,7 +40,8 @@ def prior_channel(knots: torch.Tensor, image: NDArray[np.float32]) -> NDArray[np
     """The map over what is above 0 in an image, interpolated linearly.
 
     Args:
-        knots: (I', J', K') the map; its first and last knots lie at -1 and 1 of `extent`.
+        knots: (I', J', K') the map, the same on the left as on the right, because mirror images
+            are predicted too; its first and last knots lie at -1 and 1 of `extent`.
         image: (I, J, K) of a brain alone, its axes along those of the map.
 
     Returns:

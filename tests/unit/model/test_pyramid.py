@@ -117,4 +117,4 @@ def test_with_voxel_norm_how_bright_an_even_place_is_makes_a_difference():
     network = build(settings, seen((5, 4, 3))).eval()
     with torch.inference_mode():
         dark, bright = (network(torch.full((1, 2, 12, 8, 16), grey)) for grey in (0.4, 0.8))
-    assert (dark - bright)[0, 0, 6, 4, 8].abs() > 1e-3
+    assert (dark - bright)[0, 0, 6, 4, 8].abs() > 1e-5  # 1e-7 without a bias
