@@ -108,9 +108,8 @@ def begin(
     """
     torch.manual_seed(settings.seed)
     network = build(settings.network, settings.input)
-    if start is not None:
-        weights.put(begun_with(start, network), network)
-    weights.put({**network.state_dict(), **(computed or {})}, network)
+    given = network.state_dict() if start is None else begun_with(start, network)
+    weights.put({**given, **(computed or {})}, network)
     network.to(device())
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimiser = torch.optim.AdamW(

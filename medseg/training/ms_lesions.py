@@ -43,7 +43,7 @@ PRIOR_BLUR_MM = 5.0
 """Standard deviation of the blur of the map of where lesions lie: 27 patients are few."""
 
 PRIOR_SHIFT_MM = 5.0
-"""How far along R, A and S it is off in training: brains of one box differ."""
+"""How far along R, A and S it is off in training: brains of one mean and spread differ."""
 
 SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=7)
 """Nothing says where confluent lesions end, so each component is one; and what a lesion encloses

@@ -29,9 +29,9 @@ def extent(there: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.fl
     """Middle and half the length of the map along each axis of a brain's voxels, as indices."""
     middles, halves = [], []
     for axis, length in enumerate(there.shape):
-        counts = there.sum(axis=tuple({0, 1, 2} - {axis})) / there.sum()
-        middles.append(counts @ np.arange(length))
-        spread = np.sqrt(counts @ (np.arange(length) - middles[-1]) ** 2)
+        counts, at = there.sum(axis=tuple({0, 1, 2} - {axis})), np.arange(length)
+        middles.append(np.average(at, weights=counts))
+        spread = np.sqrt(np.average((at - middles[-1]) ** 2, weights=counts))
         halves.append(HALF * max(float(spread), 0.5))
     return np.array(middles), np.array(halves)
 
