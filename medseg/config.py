@@ -271,14 +271,19 @@ Knots = Annotated[int, Field(ge=2)]
 class NetworkSettings(Settings):
     """Kind and size of the network; with the weights and the spacing, all it takes to build it."""
 
-    family: Literal["centre-offset", "regions", "queries", "crop-unet"] = "centre-offset"
+    family: Literal["centre-offset", "regions", "queries", "crop-unet", "voxel-features"] = (
+        "centre-offset"
+    )
     """How instances are told apart. `centre-offset`: foreground, centre heatmap and the way to the
     centre of every voxel. `regions`: boxes are proposed, then class, box and mask of each.
     `queries`: a mask transformer, each of whose queries finds one instance. `crop-unet`: the first
-    pet-lesions bundle, whose tiles are normalised each by itself."""
+    pet-lesions bundle, whose tiles are normalised each by itself. `voxel-features`: the foreground
+    alone, by a perceptron on computed features of each voxel of a brain, for a handful of patients.
+    """
 
     channels: tuple[int, ...] = Field(min_length=2)
-    """Feature channels at each level, finest first."""
+    """Feature channels at each level, finest first; of `voxel-features` the hidden layers' widths.
+    """
 
     structures: tuple[str, ...] = Field(min_length=1)
     """Foreground outputs, in order."""
@@ -299,9 +304,9 @@ class NetworkSettings(Settings):
     channels and sees farther."""
 
     prior: tuple[Knots, Knots, Knots] | None = None
-    """Knots along R, A and S of a map of where lesions are wont to lie, which is laid over a brain
-    by the mean and the spread of its voxels and becomes one more channel; None without. It is
-    computed from the masks of the training, not learnt, and wants `input.brain_only`."""
+    """Of `voxel-features`: knots along R, A and S of a map of where lesions are wont to lie, which
+    is laid over a brain by the mean and the spread of its voxels. It is computed from the masks of
+    the training, not learnt, and wants `input.brain_only`."""
 
     judge: JudgeSettings | None = None
     """The second network that speaks against normal uptake in the first structure; None without."""
@@ -313,6 +318,8 @@ class NetworkSettings(Settings):
         that thick slices are not merged before the plane is as coarse (Isensee et al. 2021,
         doi 10.1038/s41592-020-01008-z).
         """
+        if self.family == "voxel-features":
+            return ()
         spacing = list(spacing_mm)
         found: list[tuple[int, int, int]] = []
         for _ in self.channels[1:]:
@@ -323,7 +330,8 @@ class NetworkSettings(Settings):
 
     def step(self, spacing_mm: Spacing) -> tuple[int, int, int]:
         """Fine voxels to a coarse one along R, A and S; a tile is a multiple of them."""
-        i, j, k = (math.prod(axis) for axis in zip(*self.strides(spacing_mm), strict=True))
+        strides = ((1, 1, 1), *self.strides(spacing_mm))
+        i, j, k = (math.prod(axis) for axis in zip(*strides, strict=True))
         return (i, j, k)
 
     @property
@@ -340,10 +348,10 @@ class NetworkSettings(Settings):
     def _heads_go_together(self) -> "NetworkSettings":
         if self.offsets and not self.centre_heatmap:
             raise ValueError("offsets are of no use without a centre_heatmap")
-        if self.centre_heatmap and self.family in ("regions", "queries"):
+        if self.centre_heatmap and self.family in ("regions", "queries", "voxel-features"):
             raise ValueError(f"{self.family} have no centre_heatmap and no offsets; say false")
-        if self.prior is not None and self.family != "centre-offset":
-            raise ValueError(f"{self.family} takes no prior; only centre-offset does")
+        if (self.prior is not None) != (self.family == "voxel-features"):
+            raise ValueError("voxel-features need a prior, and no other family takes one")
         return self
 
 
@@ -485,18 +493,19 @@ class ModelCard(Settings):
 
     @model_validator(mode="after")
     def _prior_has_a_brain(self) -> "ModelCard":
-        check_prior(self.network, self.input)
+        check_features(self.network, self.input)
         return self
 
 
-def check_prior(network: NetworkSettings, seen: InputSettings) -> None:
-    """See that a map of places has a brain to lie over: what is above 0, and nothing else.
+def check_features(network: NetworkSettings, seen: InputSettings) -> None:
+    """See that features have a brain to be computed on: one role, what is above 0, nothing else.
 
     Raises:
-        ValueError: It has none.
+        ValueError: They have none.
     """
-    if network.prior is not None and not (seen.brain_only and seen.clip[0][0] == 0):
-        raise ValueError("network.prior needs input.brain_only, and a first clip range from 0")
+    alone = seen.brain_only and len(seen.roles) == 1 and seen.clip[0][0] == 0
+    if network.family == "voxel-features" and not alone:
+        raise ValueError("voxel-features need input.brain_only, one role, and a clip from 0")
 
 
 class Structures(Settings):

@@ -14,8 +14,9 @@ from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
 from medseg.core.structures import mirrored
 from medseg.model.domain import doubts
 from medseg.model.networks.context import coarse, margin
+from medseg.model.networks.features import brain_features
 from medseg.model.networks.judge import from_afar, judged
-from medseg.model.networks.prior import prior_channel
+from medseg.model.networks.perceptron import VoxelPerceptron
 from medseg.model.normalise import normalise, scaled
 from medseg.model.tiling import corners, weights
 
@@ -121,7 +122,7 @@ class TiledModel:
         begin = self._begin(shape, whole)
         padded = self._padded(data, whole, begin)
         around = self._around(padded, tile)
-        padded = self._with_prior(normalise(padded, self.card.input))
+        padded = self._channels(padded)
         total = np.zeros((network.outputs, *padded.shape[1:]), np.float32)
         weight = np.zeros(padded.shape[1:], np.float32)
         share = weights(tile)
@@ -155,12 +156,12 @@ class TiledModel:
         padded[(slice(None), *inside)] = data
         return padded
 
-    def _with_prior(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The study and, as its last channel, where lesions are wont to lie in such a brain."""
-        prior = getattr(self.network, "prior", None)
-        if prior is None:
-            return padded
-        return np.concatenate([padded, prior_channel(prior, padded[0])[None]])
+    def _channels(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network sees: intensities in 0..1, or the features of a brain's voxels."""
+        if not isinstance(self.network, VoxelPerceptron):
+            return normalise(padded, self.card.input)
+        (image,), ((_, high),) = padded, self.card.input.clip
+        return brain_features(np.minimum(image, high), self.network.prior, self.spacing_mm)
 
     def _around(
         self, padded: NDArray[np.float32], tile: tuple[int, int, int]

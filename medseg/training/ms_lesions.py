@@ -6,8 +6,10 @@ Data is a folder with `cases` (`*_flair.nii.gz`, a brain without its skull, and
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, product
 from pathlib import Path
 
 import cc3d
@@ -15,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from medseg.config import SegmentSettings
@@ -25,16 +26,14 @@ from medseg.evaluate.rules import CC26_ANY_OVERLAP
 from medseg.evaluate.scores import Scores, evaluate
 from medseg.evaluate.sizes import BIN_DIAMETERS_MM
 from medseg.formats import nifti
-from medseg.model.networks.prior import extent, prior_channel, scaled_frequency
-from medseg.model.normalise import normalise, scaled
+from medseg.model.networks.prior import extent, scaled_frequency
 from medseg.segment.delineate import delineate
-from medseg.training.augment import Pose, draw_pose, draw_scanner, look, smooth_field
+from medseg.training.augment import Pose, look
+from medseg.training.brains import Voxels, box_of, brain_of, voxels_of
 from medseg.training.datasets import Case, TrainingDataError, content, labelled, make_case
-from medseg.training.painting import Looks, cortex, looks_of, paint, white_matter
 from medseg.training.sample import Sample, sample_of_structures
 from medseg.training.scores import instances_of
 from medseg.training.settings import PaintedLesionsTask, TrainingSettings
-from medseg.training.targets import territories
 
 IMAGE = "_flair.nii.gz"
 MASK = "_lesion_mask.nii.gz"
@@ -42,37 +41,14 @@ MASK = "_lesion_mask.nii.gz"
 PRIOR_BLUR_MM = 5.0
 """Standard deviation of the blur of the map of where lesions lie: 27 patients are few."""
 
-PRIOR_SHIFT_MM = 5.0
-"""How far along R, A and S it is off in training: brains of one mean and spread differ."""
+SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=7, min_peak=0.95)
+"""Nothing says where confluent lesions end, so each component is one; what a lesion encloses may
+be a ventricle, so no core is filled; and what the model is nowhere sure of is left out."""
 
-SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=7)
-"""Nothing says where confluent lesions end, so each component is one; and what a lesion encloses
-may be a ventricle, so no core is filled."""
+NARROWEST = 1e-6
+"""A feature that never changes is told in units of it."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Brain:
-    """One patient that is learnt from.
-
-    Attributes:
-        case: The FLAIR in multiples of its tissue's intensity, and its lesions.
-        real: (I, J, K) float32, 1 where those are.
-        inside: (V,) flat indices of the brain's voxels.
-        white: (I, J, K) float32, 1 where lesions may be painted.
-        cortex: (I, J, K) float32, how much of a voxel is cortex.
-        looks: Of its lesions.
-        prior: (I, J, K) float32 where lesions are wont to lie; zeros where the network is not told.
-    """
-
-    case: Case
-    real: NDArray[np.float32]
-    inside: NDArray[np.intp]
-    white: NDArray[np.float32]
-    cortex: NDArray[np.float32]
-    looks: Looks
-    prior: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,78 +57,62 @@ class MsLesions:
 
     Attributes:
         settings: Of the run.
-        brains: That are learnt from.
+        learnt: Patients that are learnt from.
         masks: Lesions of patients without image, that are painted: each image is its mask.
         scored: FLAIRs as acquired, with their lesions, to be measured on; those that are learnt
             from where none is held out.
-        prior: The network's map of where lesions are wont to lie; None where it has none.
+        prior: The map of where lesions are wont to lie.
+        pictures: Voxels of every picture of every brain.
     """
 
     settings: TrainingSettings
-    brains: tuple[Brain, ...]
+    learnt: tuple[Case, ...]
     masks: tuple[Case, ...]
     scored: tuple[Case, ...]
-    prior: NDArray[np.float32] | None = None
+    prior: NDArray[np.float32]
+    pictures: tuple[Voxels, ...]
+
+    @cached_property
+    def middles(self) -> NDArray[np.float32]:
+        """(F,) mean of each feature over all voxels."""
+        found: NDArray[np.float32] = self._every.mean(axis=0)
+        return found
+
+    @cached_property
+    def widths(self) -> NDArray[np.float32]:
+        """(F,) its standard deviation."""
+        found: NDArray[np.float32] = np.maximum(self._every.std(axis=0), NARROWEST)
+        return found
+
+    @property
+    def _every(self) -> NDArray[np.float32]:
+        return np.concatenate([group for one in self.pictures for group in one.groups])
 
     def computed(self) -> Mapping[str, Tensor]:
-        """The map of where lesions are wont to lie."""
-        return {} if self.prior is None else {"prior": torch.from_numpy(self.prior)}
+        """The map of places, and mean and standard deviation of each feature."""
+        return {
+            "prior": torch.from_numpy(self.prior),
+            "middle": torch.from_numpy(self.middles),
+            "width": torch.from_numpy(self.widths),
+        }
 
     def sample(self, rng: np.random.Generator) -> Sample:
-        """A crop of a brain, around a lesion or anywhere, with lesions painted into it or not."""
-        task, augment = self._task, self.settings.augment
-        shape, spacing_mm = self.settings.crop, self.settings.input.spacing_mm
-        brain = self.brains[int(rng.integers(len(self.brains)))]
-        geometry = brain.case.geometry
-        other = self.masks[int(rng.integers(len(self.masks)))]
-        placed = draw_place(brain.case, task, rng)
-        painting = rng.random() < task.painted_share
-        centre_mm = self._centre(brain, other if painting else brain.case, rng)
-        if painting:
-            centre_mm = np.linalg.solve(placed, np.append(centre_mm, 1))[:3]
-        pose = snapped(draw_pose(centre_mm, shape, spacing_mm, augment, rng), brain.case)
-        channels = [brain.case.image, brain.real, brain.white, brain.cortex]
-        image, lesion, white, grey = look(channels, [0] * 4, geometry, pose, (shape, spacing_mm))
-        mask = lesion >= 0.5
-        if task.cortex_gain > 0:
-            here = (1 + smooth_field(shape, spacing_mm, augment, rng)) / 2
-            gain = rng.uniform(0, task.cortex_gain) * here * grey
-            image = (image * np.exp(gain)).astype(np.float32)
-        if painting:
-            moved = Pose(placed @ pose.to_source)
-            (wanted,) = look([other.image], [0], other.geometry, moved, (shape, spacing_mm))
-            image, more = paint(image, wanted >= 0.5, white >= 0.5, brain.looks, spacing_mm, rng)
-            mask = mask | more
-        seen = np.where(image > 0.02, draw_scanner(image, spacing_mm, augment, rng), 0)
-        data = normalise(seen.astype(np.float32)[None], self.settings.input)
-        if self.prior is not None:
-            off = pose.to_source.copy()
-            off[:3, 3] += rng.uniform(-1, 1, 3) * PRIOR_SHIFT_MM
-            shifted = replace(pose, to_source=off)
-            told = look([brain.prior], [0], geometry, shifted, (shape, spacing_mm))
-            data = np.concatenate([data, told])
-        return self._sample(data, mask)
-
-    def _sample(self, data: NDArray[np.float32], mask: NDArray[np.bool_]) -> Sample:
-        """A sample whose instances are the connected parts of a mask."""
-        labels = cc3d.connected_components(mask, connectivity=26).astype(np.int32)
-        made = sample_of_structures(data, mask[None].astype(np.float32), np.ones(1, bool))
-        owned = territories(labels, self.settings.input.spacing_mm)
-        return replace(made, labels=labels, territories=owned)
+        """Voxels of all pictures: each picture as often, of each of its groups a share."""
+        task, count = self._task, self.settings.crop[0]
+        chosen = rng.integers(len(self.pictures), size=count)
+        drawn = [self.pictures[n].draw(task.lesion_share, task.hard_share, rng) for n in chosen]
+        data = np.array([features for features, _ in drawn], np.float32)
+        data += (rng.normal(0, task.blur, data.shape) * self.widths).astype(np.float32)
+        mask = np.array([lesion for _, lesion in drawn], np.float32)
+        return sample_of_structures(
+            data.T.reshape(-1, count, 1, 1), mask.reshape(1, count, 1, 1), np.ones(1, bool)
+        )
 
     @property
     def _task(self) -> PaintedLesionsTask:
         if not isinstance(self.settings.task, PaintedLesionsTask):
             raise TypeError(f"a run of {self.settings.task.kind}, not of painted-lesions")
         return self.settings.task
-
-    def _centre(self, brain: Brain, lesions: Case, rng: np.random.Generator) -> NDArray[np.float64]:
-        """RAS+ mm that a crop is drawn around: a lesion, each as often, or a voxel of the brain."""
-        if rng.random() < self._task.lesion_share:
-            return lesions.lesions[int(rng.integers(len(lesions.lesions)))].centre_mm
-        voxel = brain.inside[int(rng.integers(len(brain.inside)))]
-        index = np.unravel_index(voxel, brain.case.image.shape)
-        return brain.case.geometry.to_world(np.array(index, float))
 
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
         """Means over the cases that are scored; of lesions by the rule `cc26-any-overlap`.
@@ -178,45 +138,10 @@ class MsLesions:
 
     def content(self) -> Iterator[bytes]:
         """Of the brains and the masks."""
-        for brain in self.brains:
-            yield from content(brain.case)
+        for case in self.learnt:
+            yield from content(case)
         for mask in self.masks:
             yield from content(mask)
-
-
-def draw_place(
-    brain: Case, settings: PaintedLesionsTask, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """(4, 4) from RAS+ mm of a brain to those of a mask that is painted into it.
-
-    The two lie in the same space; the mask is mirrored left to right or not, turned, scaled and
-    shifted about the brain's middle.
-    """
-    middle = brain.geometry.corners_mm.mean(axis=0)
-    angles = rng.uniform(-1, 1, 3) * settings.place_degrees
-    scale = np.exp(rng.uniform(-1, 1, 3) * np.log(settings.place_scale))
-    shift = rng.uniform(-1, 1, 3) * settings.place_mm
-    linear = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() @ np.diag(scale)
-    if rng.random() < 0.5:
-        middle = middle * (0, 1, 1)  # R = 0 is the midline of MNI space
-        linear = linear @ np.diag([-1.0, 1.0, 1.0])
-    place = np.eye(4)
-    place[:3, :3] = linear
-    place[:3, 3] = middle - linear @ middle + shift
-    return place
-
-
-def snapped(pose: Pose, case: Case) -> Pose:
-    """The same pose with its voxels on the source's, where it is not turned or scaled.
-
-    A shift by a part of a voxel blurs what is as small as these lesions.
-    """
-    if not np.allclose(np.abs(pose.to_source[:3, :3]), np.eye(3)):
-        return pose
-    to_source = pose.to_source.copy()
-    index = case.geometry.to_index(to_source[:3, 3])
-    to_source[:3, 3] = case.geometry.to_world(np.round(index))
-    return Pose(to_source, pose.mirrored, pose.bend_mm)
 
 
 def measure(model: VoxelModel, case: Case) -> Scores:
@@ -263,14 +188,36 @@ def read(settings: TrainingSettings) -> MsLesions:
             f"Fold {fold} does not exist: there are {len(cases)} cases.",
             "Choose a fold from 0 to one less than the cases, of two cases at least.",
         )
-    learnt = [case for number, case in enumerate(cases) if number != fold]
+    learnt = tuple(case for number, case in enumerate(cases) if number != fold)
     scored = cases if fold is None else (cases[fold],)
     masks = read_masks(settings.data / "masks_only")
-    prior = None
-    if settings.network.prior is not None:
-        prior = prior_of(masks, learnt, settings.network.prior)
-    brains = tuple(_brain(case, settings, prior) for case in learnt)
-    return MsLesions(settings, brains, masks, scored, prior)
+    prior = prior_of(masks, learnt, settings.network.prior or (2, 2, 2))
+    pictures = draw_pictures(learnt, masks, prior, settings)
+    return MsLesions(settings, learnt, masks, scored, prior, pictures)
+
+
+def draw_pictures(
+    learnt: Sequence[Case],
+    masks: Sequence[Case],
+    prior: NDArray[np.float32],
+    settings: TrainingSettings,
+) -> tuple[Voxels, ...]:
+    """Every picture of every brain; each takes some ten seconds of a core.
+
+    Raises:
+        TrainingDataError: The axes of a FLAIR do not run along R, A and S.
+    """
+    task = settings.task
+    if not isinstance(task, PaintedLesionsTask):
+        raise TypeError(f"a run of {task.kind}, not of painted-lesions")
+    brains = [brain_of(case, settings.input) for case in learnt]
+
+    def picture(place: tuple[int, int]) -> Voxels:
+        number, which = place
+        return voxels_of(brains[number], masks, prior, settings, (settings.seed, number, which))
+
+    with ThreadPoolExecutor(settings.threads) as pool:
+        return tuple(pool.map(picture, product(range(len(brains)), range(task.pictures))))
 
 
 def prior_of(
@@ -308,42 +255,6 @@ def prior_of(
     axes = [np.linspace(0, n - 1, count) for n, count in zip(shape, knots, strict=True)]
     at = np.stack(np.meshgrid(*axes, indexing="ij"))
     return scaled_frequency(ndimage.map_coordinates(smooth, at, order=1))
-
-
-def _brain(case: Case, settings: TrainingSettings, prior: NDArray[np.float32] | None) -> Brain:
-    box = box_of(case.image > 0)
-    image = scaled(case.image[None], settings.input)[0][box].copy()
-    labels, geometry = case.labels[box].copy(), case.geometry.crop(box)
-    white = white_matter(image, labels, geometry.spacing_mm)
-    told = np.zeros_like(image)
-    if prior is not None:
-        along = np.diag(geometry.affine)[:3]
-        if (np.abs(geometry.affine[:3, :3]).sum(axis=1) > 1.01 * np.abs(along)).any():
-            raise TrainingDataError(
-                "The axes of a FLAIR do not run along R, A and S, so the map of places cannot be "
-                "laid over it.",
-                "Resample the FLAIRs and their masks to such axes, or leave out `network.prior`.",
-            )
-        ras = np.sign(along).astype(int)
-        forth = tuple(slice(None, None, int(step)) for step in ras)
-        told = prior_channel(torch.from_numpy(prior), image[forth])[forth].copy()
-    return Brain(
-        make_case(case.name, image, labels, geometry),
-        (labels > 0).astype(np.float32),
-        np.flatnonzero(image > 0),
-        white.astype(np.float32),
-        cortex(image, labels, geometry.spacing_mm),
-        looks_of(image, labels, geometry.spacing_mm),
-        told,
-    )
-
-
-def box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The index ranges of what there is of a mask, and a voxel around it where there is room."""
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
-    room = zip(box, mask.shape, strict=True)
-    i, j, k = (slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in room)
-    return i, j, k
 
 
 def read_cases(folder: Path) -> tuple[Case, ...]:

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.config import Spacing
+from medseg.model.networks.features import LIQUOR
 
 WHITE = (0.80, 1.10)
 """Intensities of white matter, blurred by 1 mm, in multiples of the tissue's: below is liquor,
 above is cortex or lesion (both cases of ms_flair)."""
-
-LIQUOR = 0.6
-"""Intensity below which a voxel is liquor."""
 
 CORTEX_MM = 4.0
 """Depth at which what lies beside liquor is cortex no more; it is 2 to 5 mm thick."""
@@ -41,6 +39,9 @@ ALIKE = 5
 EDGE_MM = (0.45, 0.85)
 """Standard deviation of the blur of a lesion's edge: partial volume. Real ones of ms_flair rise
 from a tenth of their excess to half of it within the voxels on either side of the outline."""
+
+HEALED_FROM_MM = 4.0
+"""Standard deviation of the blur of the white matter that takes a lesion's place."""
 
 VARIED = 0.2
 """Standard deviation of the logarithm of a factor on the contrast, and of the texture within."""
@@ -170,3 +171,35 @@ def paint(
     excess = np.concatenate([[0], heights])[painted] * texture
     result = image + ndimage.gaussian_filter(excess.astype(np.float32), blur) * (image > 0)
     return result.astype(np.float32), painted > 0
+
+
+def heal(
+    image: NDArray[np.float32],
+    lesion: NDArray[np.bool_],
+    white: NDArray[np.bool_],
+    spacing_mm: Spacing,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """An image whose lesions are made white matter: that around them, with its grain.
+
+    Args:
+        image: (I, J, K) in multiples of the tissue's intensity; 0 beyond the brain.
+        lesion: (I, J, K) what is to be healed.
+        white: (I, J, K) white matter without lesions, which there must be.
+        spacing_mm: Along the axes of the arrays.
+        rng: Chance.
+    """
+
+    def blurred(values: NDArray[np.float32], mm: float) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = ndimage.gaussian_filter(values, [mm / s for s in spacing_mm])
+        return made
+
+    there = blurred(white.astype(np.float32), HEALED_FROM_MM)
+    around = blurred(image * white, HEALED_FROM_MM) / np.maximum(there, 1e-4)
+    around = np.where(there > 1e-3, around, np.median(image[white]))
+    grain = ndimage.gaussian_filter(rng.standard_normal(image.shape, np.float32), 0.5)
+    texture = grain * ((image - blurred(image, 1.5))[white].std() / grain.std())
+    soft = np.clip(blurred(ndimage.binary_dilation(lesion).astype(np.float32), 0.7) * 1.2, 0, 1)
+    whole = (image * (1 - soft) + (around + texture) * soft) * (image > 0)
+    healed: NDArray[np.float32] = whole.astype(np.float32)
+    return healed

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from medseg.config import InputSettings, NetworkSettings, Settings, check_prior
+from medseg.config import InputSettings, NetworkSettings, Settings, check_features
 
 
 class CardText(Settings):
@@ -188,7 +188,10 @@ class OrgansTask(Settings):
 
 
 class PaintedLesionsTask(Settings):
-    """MS lesions on FLAIR: few real cases, and lesions painted from masks of further patients."""
+    """MS lesions on FLAIR: few real cases, and lesions painted from masks of further patients.
+
+    A sample is voxels, each with its features, of one of a fixed number of pictures of the brains.
+    """
 
     kind: Literal["painted-lesions"] = "painted-lesions"
 
@@ -196,11 +199,22 @@ class PaintedLesionsTask(Settings):
     """Which of the cases, in the order of their names, is held out and scored. None learns from
     all, and what is then scored was learnt from."""
 
-    painted_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the crops that lesions are painted into, beside those that are there."""
+    pictures: int = Field(default=14, gt=0)
+    """Of each brain: itself, then others with lesions painted and as other scanners show it."""
 
-    lesion_share: float = Field(default=0.75, ge=0, le=1)
-    """Share of the crops that are drawn around a lesion; the others are anywhere in the brain."""
+    healed_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the painted pictures whose own lesions are made white matter first, so that a brain
+    full of lesions also shows what few look like."""
+
+    lesion_share: float = Field(default=0.15, ge=0, le=1)
+    """Share of the voxels that are of lesions."""
+
+    hard_share: float = Field(default=0.3, ge=0, le=1)
+    """Share of the voxels that are bright or beside a lesion and not of it; the rest is anywhere
+    else in the brain."""
+
+    blur: float = Field(default=0.1, ge=0)
+    """Standard deviation of the noise on features, in units of their own: two patients are few."""
 
     cortex_gain: float = Field(default=0, ge=0)
     """Largest logarithm of a factor by which cortex is brightened, here more, there less: in some
@@ -214,6 +228,12 @@ class PaintedLesionsTask(Settings):
 
     place_scale: float = Field(default=1.2, ge=1)
     """Largest factor of their size, and its inverse the smallest."""
+
+    @model_validator(mode="after")
+    def _shares_leave_the_rest(self) -> "PaintedLesionsTask":
+        if self.lesion_share + self.hard_share > 1:
+            raise ValueError("lesion_share and hard_share exceed 1 together")
+        return self
 
 
 Task = Annotated[PetLesionsTask | OrgansTask | PaintedLesionsTask, Field(discriminator="kind")]
@@ -283,8 +303,10 @@ class TrainingSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _prior_has_masks(self) -> "TrainingSettings":
-        check_prior(self.network, self.input)
-        if self.network.prior is not None and self.task.kind != "painted-lesions":
-            raise ValueError(f"network.prior needs painted-lesions; {self.task.kind} computes none")
+    def _features_are_of_painted_brains(self) -> "TrainingSettings":
+        check_features(self.network, self.input)
+        if (self.network.family == "voxel-features") != (self.task.kind == "painted-lesions"):
+            raise ValueError("voxel-features and painted-lesions go together")
+        if self.task.kind == "painted-lesions" and self.crop[1:] != (1, 1):
+            raise ValueError("a crop of painted-lesions is so many voxels by 1 by 1")
         return self

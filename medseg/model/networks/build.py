@@ -5,6 +5,7 @@ from torch import nn
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.model.networks.centre_offset import CentreOffset
+from medseg.model.networks.perceptron import VoxelPerceptron
 from medseg.model.networks.queries import QueryNetwork
 from medseg.model.networks.unet import UNet
 
@@ -24,6 +25,8 @@ def build(settings: NetworkSettings, seen: InputSettings) -> nn.Module:
         from medseg.model.networks.regions import RegionNetwork
 
         network = RegionNetwork(settings, seen)
+    elif settings.family == "voxel-features":
+        network = VoxelPerceptron(settings)
     elif settings.family == "queries":
         network = QueryNetwork(settings, seen)
     else:

@@ -28,10 +28,7 @@ class CentreOffset(nn.Module):
     def __init__(self, settings: NetworkSettings, seen: InputSettings) -> None:
         super().__init__()
         strides, norm = settings.strides(seen.spacing_mm), NORMS[settings.norm]
-        channels_in = len(seen.roles) + (settings.prior is not None)
-        self.backbone = Pyramid(channels_in, settings.channels, seen.spacing_mm, strides, norm)
-        self.prior: Tensor | None
-        self.register_buffer("prior", settings.prior and torch.zeros(settings.prior))
+        self.backbone = Pyramid(len(seen.roles), settings.channels, seen.spacing_mm, strides, norm)
         self.surroundings: ContextEncoder | None = None
         if seen.context is not None:
             step = settings.step(seen.spacing_mm)
@@ -52,8 +49,7 @@ class CentreOffset(nn.Module):
         """Logits of each structure, then of the centre heatmap, then offsets in mm.
 
         Args:
-            x: (N, C, I, J, K), normalised, the prior's channel last where there is one; each of I,
-                J, K a multiple of the network's step.
+            x: (N, C, I, J, K), normalised; each of I, J, K a multiple of the network's step.
             context: (N, C, ...), normalised: the study around it on the coarse grid, where the
                 input has a context.
 

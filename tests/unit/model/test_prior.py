@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from medseg.core.geometry import Geometry
-from medseg.core.prediction import ModelInput
-from medseg.model.networks.build import build
 from medseg.model.networks.prior import HALF, extent, prior_channel, scaled_frequency
-from medseg.model.predict import TiledModel
 
 SHAPE = (40, 52, 34)
 MIDDLE, HALF_AXES = np.array((18.0, 27.0, 15.0)), np.array((14.0, 20.0, 11.0))
@@ -59,31 +54,3 @@ def test_nothing_has_no_prior():
 def test_frequencies_are_told_on_a_logarithmic_scale():
     told = scaled_frequency(np.array([0, 0.001, 0.017, 0.299, 0.9]))
     np.testing.assert_allclose(told, [0, 0.1215, 0.507, 1, 1], atol=2e-3)
-
-
-def test_the_network_is_told_the_map_of_the_whole_study_whatever_the_tiles(card, brain):
-    network = card.network.model_copy(
-        update={"structures": ("lesion",), "centre_heatmap": False, "offsets": False}
-    ).model_copy(update={"prior": (5, 9, 7)})
-    seen = card.input.model_copy(update={"roles": ("flair",), "clip": ((0, 2),)})
-    told = card.model_copy(update={"network": network, "input": seen})
-
-    class Last(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.prior = ramp(1)
-
-        def forward(self, x):
-            return x[:, -1:]
-
-    study = ModelInput(brain[None], Geometry(SHAPE, np.diag((1.0, 1, 1, 1))))
-    said = TiledModel(told, Last(), tile_overlap=0.5).predict(study).probabilities[0]
-    expected = 1 / (1 + np.exp(-prior_channel(ramp(1), brain)))
-    reached = said > 0.01  # tiles of air are left out
-    assert reached[brain > 0].all()
-    np.testing.assert_allclose(said[reached], expected[reached], atol=1e-3)
-    real = build(network, seen)
-    assert real.prior.shape == (5, 9, 7)
-    assert real.backbone.down[0].only.in_channels == 2
-    whole = TiledModel(told, real.eval(), tile_overlap=0.5)
-    assert np.isfinite(whole.predict(study).probabilities).all()

@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
-import cc3d
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
 from medseg.formats import nifti
+from medseg.model.networks.features import NAMES
+from medseg.model.networks.prior import prior_channel
 from medseg.training import ms_lesions
-from medseg.training.augment import Pose
-from medseg.training.datasets import TrainingDataError
-from medseg.training.fit import begin
-from medseg.training.ms_lesions import draw_place, measure, snapped, summary
+from medseg.training.brains import along_ras, brain_of, draw_place, painted, seen
+from medseg.training.datasets import TrainingDataError, make_case
+from medseg.training.fit import begin, run
+from medseg.training.ms_lesions import measure, summary
 from medseg.training.settings import PaintedLesionsTask
 from tests.unit.training.conftest import ball
 
@@ -51,6 +53,12 @@ def folder(grid, tmp_path) -> Path:
     return tmp_path
 
 
+def seen_of(task, name: str) -> np.ndarray:
+    """A feature of all voxels."""
+    number = NAMES.index(name)
+    return np.concatenate([g[:, number] for one in task.pictures for g in one.groups])
+
+
 def write_mask(folder: Path, name: str, mask, grid: Geometry) -> None:
     nifti.write_labels(folder / f"{name}_lesion_mask.nii.gz", mask.astype(np.uint16), grid)
 
@@ -59,12 +67,12 @@ def write_mask(folder: Path, name: str, mask, grid: Geometry) -> None:
 def run_of(settings, folder):
     """Settings of a run on these brains, without what a scanner adds."""
 
-    def made(prior=None, **task):
+    def made(**task):
         still = {"blur_share": 0, "thick_share": 0, "noise_share": 0, "gain": 0, "offset": 0}
         return settings.model_copy(
             update={
                 "data": folder,
-                "task": PaintedLesionsTask(**task),
+                "task": PaintedLesionsTask(**{"pictures": 3, "blur": 0, **task}),
                 "input": InputSettings(
                     roles=("flair",),
                     spacing_mm=(2, 2.5, 3),
@@ -73,15 +81,16 @@ def run_of(settings, folder):
                     brain_only=True,
                 ),
                 "network": NetworkSettings(
-                    channels=(3, 4, 5),
+                    family="voxel-features",
+                    channels=(16, 16),
                     structures=("lesion",),
                     centre_heatmap=False,
                     offsets=False,
-                    prior=prior,
+                    prior=(15, 17, 13),
                 ),
-                "augment": settings.augment.model_copy(
-                    update={**still, "cut_share": 0, "moved_share": 0}
-                ),
+                "crop": (64, 1, 1),
+                "batch": 1,
+                "augment": settings.augment.model_copy(update=still),
             }
         )
 
@@ -91,11 +100,11 @@ def run_of(settings, folder):
 def test_the_patient_that_is_held_out_is_never_learnt_from(run_of):
     for fold, name, other in ((0, "a", "b"), (1, "b", "a")):
         task = ms_lesions.read(run_of(fold=fold))
-        assert [brain.case.name for brain in task.brains] == [other]
+        assert [case.name for case in task.learnt] == [other]
         assert [case.name for case in task.scored] == [name]
         assert [mask.name for mask in task.masks] == ["c"]
     everything = ms_lesions.read(run_of())
-    assert [brain.case.name for brain in everything.brains] == ["a", "b"]
+    assert [case.name for case in everything.learnt] == ["a", "b"]
 
 
 def test_a_fold_that_does_not_exist_is_refused(run_of):
@@ -103,78 +112,107 @@ def test_a_fold_that_does_not_exist_is_refused(run_of):
         ms_lesions.read(run_of(fold=2))
 
 
-def test_without_painting_the_mask_is_where_the_crop_is_bright(run_of):
-    task = ms_lesions.read(run_of(painted_share=0, fold=0))
-    seen = 0
-    for seed in range(20):
-        sample = task.sample(np.random.default_rng(seed))
-        np.testing.assert_array_equal(sample.mask[0] > 0, sample.data[0] > 0.3)
-        seen += sample.mask.any()
-    assert seen > 10
+def test_without_painting_voxels_of_lesions_are_the_bright_ones(run_of):
+    task = ms_lesions.read(run_of(pictures=1, fold=0))
+    bright = seen_of(task, "intensity") > 1.5
+    sample = task.sample(np.random.default_rng(1))
+    np.testing.assert_array_equal(sample.mask[0, :, 0, 0] > 0, sample.data[0, :, 0, 0] > 1.5)
+    assert 0 < sample.mask.sum() < sample.mask.size
+    assert bright.any()
 
 
-def test_painted_lesions_are_brighter_than_the_tissue_and_never_outside_the_brain(run_of):
-    task = ms_lesions.read(run_of(painted_share=1, lesion_share=1))
-    painted = 0
-    for seed in range(20):
-        sample = task.sample(np.random.default_rng(seed))
-        mask, image = sample.mask[0] > 0, sample.data[0]
-        assert image[mask].min(initial=1) > 0.25  # of four times the tissue
-        parts = cc3d.connected_components(mask, connectivity=26)
-        assert sample.labels.max() == parts.max()
-        painted += int(np.count_nonzero(mask & (image < 0.49)) > 20)
-    assert painted > 2
+def test_the_shares_of_the_voxels_are_those_of_the_settings(run_of):
+    task = ms_lesions.read(run_of(fold=0, lesion_share=0.25, hard_share=0.5))
+    drawn = [task.sample(np.random.default_rng(seed)) for seed in range(40)]
+    assert np.mean([sample.mask.mean() for sample in drawn]) == pytest.approx(0.25, abs=0.03)
 
 
-def test_the_network_is_told_where_the_masks_without_image_have_their_lesions(run_of, grid):
-    task = ms_lesions.read(run_of(prior=(15, 17, 13), fold=0))
-    (brain,), (mask,) = task.brains, task.masks
-    assert task.computed()["prior"].shape == (15, 17, 13)
+def test_painted_lesions_are_brighter_than_the_tissue_around_them(run_of):
+    settings = run_of(fold=0, healed_share=1)
+    task = ms_lesions.read(settings)
+    brain = brain_of(task.learnt[0], settings.input)
+    sizes = set()
+    for seed in range(6):
+        image, lesion = painted(brain, task.masks, settings.task, np.random.default_rng(seed))
+        assert image[lesion].min(initial=9) > 1.05
+        assert not (lesion & (brain.case.image == 0)).any()
+        own = (brain.case.labels > 0) & ~lesion
+        assert np.abs(image[own] - 1).max() < 0.6  # healed: they were at 2
+        assert np.median(np.abs(image[own] - 1)) < 0.2
+        sizes.add(int(lesion.sum()))
+    assert len(sizes) > 2
+
+
+def test_the_network_is_told_where_the_masks_without_image_have_their_lesions(run_of):
+    settings = run_of(fold=0)
+    task = ms_lesions.read(settings)
+    (mask,) = task.masks
     np.testing.assert_allclose(task.prior, task.prior[::-1], atol=1e-6)
-    told = [
-        brain.prior[tuple(np.rint(brain.case.geometry.to_index(lesion.centre_mm)).astype(int))]
+    geometry = along_ras(task.learnt[0]).geometry
+    told = prior_channel(torch.from_numpy(task.prior), along_ras(task.learnt[0]).image)
+    places = [
+        tuple(np.rint(geometry.to_index(lesion.centre_mm * (side, 1, 1))).astype(int))
         for lesion in mask.lesions
+        for side in (1, -1)
     ]
-    mirrored = [
-        brain.prior[
-            tuple(np.rint(brain.case.geometry.to_index(lesion.centre_mm * (-1, 1, 1))).astype(int))
-        ]
-        for lesion in mask.lesions
-    ]
-    assert min(told + mirrored) > 2 * brain.prior[brain.case.image > 0].mean()
-    begun = begin(task.settings, None, task.computed())
+    assert min(told[place] for place in places) > 2 * told[told > 0].mean()
+    begun = begin(settings, None, task.computed())
     for state in (begun.network.state_dict(), begun.average):
         np.testing.assert_array_equal(state["prior"].numpy(), task.prior)
-    sample = task.sample(np.random.default_rng(3))
-    assert len(sample.data) == 2
-    assert 0 <= sample.data[1].min() <= sample.data[1].max() <= 1
+        np.testing.assert_array_equal(state["middle"].numpy(), task.middles)
 
 
-def test_cortex_is_brightened_and_the_truth_stays_as_it_was(run_of):
+def test_cortex_is_brightened_and_nothing_else(run_of):
+    settings = run_of(fold=0)
+    brain = brain_of(ms_lesions.read(settings).learnt[0], settings.input)
     plain, brighter = (
-        ms_lesions.read(run_of(fold=0, painted_share=0, cortex_gain=gain)) for gain in (0, 0.5)
+        seen(brain.case.image, brain, settings.augment, gain, np.random.default_rng(2))
+        for gain in (0, 0.5)
     )
-    gained = 0.0
-    for seed in range(8):
-        one, other = (task.sample(np.random.default_rng(seed)) for task in (plain, brighter))
-        np.testing.assert_array_equal(one.mask, other.mask)
-        change = other.data[0] - one.data[0]
-        assert change.min() > -1e-6
-        assert change[one.mask[0] > 0].max(initial=0) < 1e-6
-        gained = max(gained, float(change.max()))
-    assert gained > 0.02
+    change = brighter / np.maximum(plain, 1e-6)
+    quiet = (brain.cortex < 0.01) & (brain.case.image > 0)
+    np.testing.assert_allclose(plain, brain.case.image, atol=0.02)
+    assert change[brain.cortex > brain.cortex.max() / 2].mean() > change[quiet].mean() + 0.02
+    assert change[quiet].std() < 0.01
 
 
-def test_the_same_chance_draws_the_same_crop(run_of):
-    task = ms_lesions.read(run_of())
-    one, same = (task.sample(np.random.default_rng(5)) for _ in range(2))
-    np.testing.assert_array_equal(one.data, same.data)
-    np.testing.assert_array_equal(one.mask, same.mask)
+def test_axes_are_turned_along_r_a_and_s_and_every_voxel_stays_where_it_was(grid):
+    rng = np.random.default_rng(4)
+    labels = (rng.random(grid.shape) < 0.001).astype(np.uint16)
+    case = make_case("one", rng.random(grid.shape, np.float32), labels, grid)
+    turned = along_ras(case)
+    assert (np.diag(turned.geometry.affine)[:3] > 0).all()
+    index = np.array((3, 7, 11))
+    there = tuple(np.rint(turned.geometry.to_index(grid.to_world(index))).astype(int))
+    assert turned.image[there] == case.image[tuple(index)]
+    assert {tuple(lesion.centre_mm) for lesion in turned.lesions} == {
+        tuple(lesion.centre_mm) for lesion in case.lesions
+    }
+    oblique = grid.affine.copy()
+    oblique[0, 1] = 1
+    with pytest.raises(TrainingDataError, match="do not run along"):
+        along_ras(make_case("one", case.image, labels, Geometry(grid.shape, oblique)))
+
+
+def test_the_same_chance_draws_the_same_voxels(run_of):
+    one, same = (ms_lesions.read(run_of()) for _ in range(2))
+    drawn = [task.sample(np.random.default_rng(5)) for task in (one, same)]
+    np.testing.assert_array_equal(drawn[0].data, drawn[1].data)
+    np.testing.assert_array_equal(drawn[0].mask, drawn[1].mask)
+
+
+def test_a_run_learns_to_find_the_bright_lesions_of_a_patient_it_never_saw(run_of, tmp_path):
+    settings = run_of(fold=0).model_copy(
+        update={"steps": 150, "checkpoint_steps": 150, "learning_rate": 1e-2, "ema": 0.9}
+    )
+    state = run(settings, ms_lesions.read(settings), tmp_path / "run")
+    assert state.history[-1].scores["val_lesion_f1"] == 1
+    assert state.history[-1].scores["val_dice"] > 0.8
 
 
 def test_a_place_moves_lesions_no_further_than_the_settings_say(run_of):
     run = run_of(place_mm=3, place_degrees=0, place_scale=1)
-    case = ms_lesions.read(run).brains[0].case
+    case = ms_lesions.read(run).learnt[0]
     sides = set()
     for seed in range(30):
         place = draw_place(case, run.task, np.random.default_rng(seed))
@@ -182,17 +220,6 @@ def test_a_place_moves_lesions_no_further_than_the_settings_say(run_of):
         sides.add(float(np.sign(point[0])))
         assert np.abs(np.abs(point[:3]) - (10, 20, 30)).max() <= 3
     assert sides == {-1, 1}
-
-
-def test_a_pose_that_only_shifts_reads_voxels_as_they_are(run_of, grid):
-    case = ms_lesions.read(run_of()).brains[0].case
-    to_source = np.diag((-1.0, 1, 1, 1))
-    to_source[:3, 3] = grid.to_world(np.array([7.3, 8.4, 9.2]))
-    index = grid.to_index(snapped(Pose(to_source, mirrored=True), case).to_source[:3, 3])
-    np.testing.assert_allclose(index, (7, 8, 9), atol=1e-9)
-    turned = np.eye(4)
-    turned[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
-    assert snapped(Pose(turned), case).to_source is turned
 
 
 class Brighter:
