@@ -38,6 +38,7 @@ RECORDED_PACKAGES = (
     "monai",
     "nibabel",
     "numpy",
+    "openvino",
     "pydicom",
     "scikit-image",
     "scipy",
@@ -155,7 +156,11 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
         card = config.load_card(protocol.segment.model)
         delineation = delineate_volumes(
             {role: series.volume for role, series in study.series.items()},
-            load_model(card, protocol.segment.tile_overlap),
+            load_model(
+                card,
+                protocol.segment.tile_overlap,
+                config.card_folder(protocol.segment.model),
+            ),
             protocol.segment,
             identity=_run_identity(work, protocol),
             calibration=card.calibration,
@@ -362,7 +367,8 @@ def _object_run(work: Path, protocol: Protocol) -> "ObjectRun | None":
     if source is None:
         return None
     mask = _mask_record(work)
-    drawn_by = protocol.segment.model if mask is None else f"mask that was given ({mask['kind']})"
+    model = config.named(protocol).segment.model
+    drawn_by = model if mask is None else f"mask that was given ({mask['kind']})"
     return ObjectRun(source, _run_identity(work, protocol), drawn_by, config.load_structures())
 
 
@@ -418,8 +424,9 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
     versions = {name: version(name) for name in RECORDED_PACKAGES}
     return RunRecord(
         versions={"medseg": version("medseg"), "python": platform.python_version(), **versions},
-        settings=config.plain(protocol),
+        settings=config.plain(config.named(protocol)),
         models={card.name: card.sha256} if card is not None else {},
+        cards=_own_card(protocol) if mask is None else {},
         inputs=_inputs(work),
         choice=dict(study.choice),
         identity=_run_identity(work, protocol),
@@ -437,6 +444,14 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
         patient_key=study.patient_key,
         mask={} if mask is None else {str(mask["kind"]): str(mask["sha256"])},
     )
+
+
+def _own_card(protocol: Protocol) -> dict[str, Mapping[str, object]]:
+    """What a card of the user's says; that of an embedded model comes with medseg."""
+    if not config.is_path(protocol.segment.model):
+        return {}
+    card = config.load_card(protocol.segment.model)
+    return {card.name: config.plain(card)}
 
 
 def _mask_record(work: Path) -> dict[str, object] | None:
@@ -499,7 +514,7 @@ def _identity(
         "inputs": dict(inputs),
         "roles": config.plain(protocol)["roles"],
         **source,
-        "segment": config.plain(protocol.segment),
+        "segment": config.plain(config.named(protocol).segment),
         "version": version("medseg"),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
