@@ -1,14 +1,18 @@
 """A network of the user's through the whole line: card, protocol, run folder, worklist, bench."""
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 import yaml
@@ -19,6 +23,9 @@ from medseg.bench.compete import compete
 from medseg.config import ModelCard
 from medseg.errors import MedsegError, ModelError, SettingsError
 from medseg.formats import tables
+from medseg.model.load import check_model, load_model
+from medseg.phantom.body import small_phantom
+from medseg.phantom.study import write_study
 from medseg.worklist.fingerprint import ListedStudy, fingerprint
 from tests import exports
 
@@ -103,6 +110,20 @@ def test_the_lesions_that_are_there_are_found_and_the_network_is_recorded(
     assert "openvino" in record["versions"]
     for path in run.rglob("*"):
         assert path.is_dir() or b"home of a user" not in path.read_bytes()
+
+
+def test_objects_for_a_pacs_name_the_model_and_not_its_place(tmp_path: Path) -> None:
+    phantom = small_phantom()
+    write_study(tmp_path / "study", phantom)
+    protocol = exports.write(tmp_path / "model", content("hot.ts"), "hot.ts")
+    run = tmp_path / "run"
+    stages.delineate(tmp_path / "study", run, config.load_protocol(str(protocol)))
+    found = pydicom.dcmread(run / "dicom" / "segmentation.dcm")
+    assert {one.SegmentAlgorithmName for one in found.SegmentSequence} == {"hot-spots"}
+    labels = np.asarray(nib.load(run / "lesions.nii.gz").dataobj) > 0
+    hot = phantom.pet.data >= 4
+    dice = 2 * np.count_nonzero(labels & hot) / (np.count_nonzero(labels) + np.count_nonzero(hot))
+    assert dice > 0.95
 
 
 def test_a_card_that_lies_elsewhere_gives_the_same_labels_another_card_another_identity(
@@ -257,3 +278,37 @@ def test_a_protocol_names_its_card_from_its_own_folder_on(tmp_path: Path) -> Non
     path.write_text(yaml.safe_dump(exports.PROTOCOL | {"segment": {"model": "sub/card.txt"}}))
     with pytest.raises(SettingsError, match=r"segment\.model"):
         config.load_protocol(str(path))
+
+
+class Ramps(nn.Module):
+    """The place of a voxel along the three axes of its input, whatever is in it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        lines = [torch.arange(float(n)) for n in x.shape[2:]]
+        return torch.stack(torch.meshgrid(*lines, indexing="ij"))[None] + 0 * x
+
+
+@pytest.mark.slow
+def test_the_example_of_the_documentation_runs_and_turns_the_axes_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "own-models.md").read_text()
+    card, protocol = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (program,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"network": Ramps()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(program, names)  # noqa: S102  it is our own, and what users copy
+    for weights in ("liver-net.onnx", "liver-net.ts"):
+        sha256 = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+        written = card.replace("0" * 64, sha256).replace("liver-net.onnx", weights)
+        Path("card.yaml").write_text(written)
+        Path("protocol.yaml").write_text(protocol)
+        chosen = config.load_protocol("protocol.yaml")
+        found = config.load_card(chosen.segment.model)
+        check_model(found, config.card_folder(chosen.segment.model))
+        model = load_model(found, 0, tmp_path)
+        said = model.network.ask(torch.zeros(1, 1, *found.input.tile))[0].numpy()
+        r, a, s = np.indices(found.input.tile)
+        np.testing.assert_array_equal(said, [s, a.max() - a, r.max() - r])
