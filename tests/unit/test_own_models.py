@@ -151,6 +151,25 @@ def test_a_card_that_lies_elsewhere_gives_the_same_labels_another_card_another_i
     assert fingerprint(ListedStudy(1, known.image, again)) == fingerprints[2]
 
 
+def test_a_card_that_is_edited_during_a_run_is_recorded_as_it_was_used(
+    tmp_path: Path, known: Known
+) -> None:
+    protocol = exports.write(tmp_path / "model", content("hot.ts"), "hot.ts")
+    card = protocol.parent / "card.yaml"
+    used = config.load_card(str(card))
+
+    def edit(stage: str, _share: float) -> None:
+        if stage == "measure":
+            card.write_text(card.read_text().replace(used.sha256, "f" * 64))
+
+    run = tmp_path / "run"
+    stages.delineate(known.image, run, config.load_protocol(str(protocol)), progress=edit)
+    record = json.loads((run / "run.json").read_text())
+    assert config.load_card(str(card)).sha256 == "f" * 64
+    assert record["models"] == {"hot-spots": used.sha256}
+    assert config.parse(ModelCard, record["cards"]["hot-spots"]) == used
+
+
 def test_what_does_not_fit_ends_in_two_sentences_and_leaves_nothing(
     tmp_path: Path, known: Known
 ) -> None:
@@ -281,11 +300,11 @@ def test_a_protocol_names_its_card_from_its_own_folder_on(tmp_path: Path) -> Non
 
 
 class Ramps(nn.Module):
-    """The place of a voxel along the three axes of its input, whatever is in it."""
+    """The place of a voxel along the three axes of its input, and what is in it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         lines = [torch.arange(float(n)) for n in x.shape[2:]]
-        return torch.stack(torch.meshgrid(*lines, indexing="ij"))[None] + 0 * x
+        return torch.stack(torch.meshgrid(*lines, indexing="ij"))[None] + x
 
 
 @pytest.mark.slow
@@ -309,6 +328,8 @@ def test_the_example_of_the_documentation_runs_and_turns_the_axes_as_it_says(
         found = config.load_card(chosen.segment.model)
         check_model(found, config.card_folder(chosen.segment.model))
         model = load_model(found, 0, tmp_path)
-        said = model.network.ask(torch.zeros(1, 1, *found.input.tile))[0].numpy()
+        seen = np.random.default_rng(3).random(found.input.tile, np.float32)
+        said = model.network.ask(torch.from_numpy(seen)[None, None])[0].numpy()
         r, a, s = np.indices(found.input.tile)
-        np.testing.assert_array_equal(said, [s, a.max() - a, r.max() - r])
+        expected = np.stack([s, a.max() - a, r.max() - r]) + (seen * 400 - 160 - 90) / 40
+        np.testing.assert_allclose(said, expected, atol=1e-4)
