@@ -37,13 +37,14 @@ format: install
 	$(BIN)/ruff check --fix .
 
 # Resolve again: torch first, because only the exact pin takes the build without CUDA, and the fastapi
-# that Prefect's server was tested with.
+# that Prefect's server was tested with. What OpenVINO brings to count its users over the network stays
+# out (docs/decisions/0021).
 lock:
 	rm -rf build/lock-venv && $(PYTHON) -m venv build/lock-venv
 	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 fastapi==0.141.1 hatchling editables
 	build/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	{ echo "# Every package that medseg runs, builds and is tested with. Made by 'make lock'."; \
-	  build/lock-venv/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//'; } > requirements.lock
+	  build/lock-venv/bin/python -m pip freeze --exclude-editable --exclude openvino-telemetry | sed -E 's/\+cpu$$//'; } > requirements.lock
 
 clean:
 	rm -rf .venv build $(DEMO_RUN) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -384,16 +384,23 @@ def protocols(*, json: Json = False) -> None:
 
 
 @app.command
-def models(*, json: Json = False) -> None:
-    """List the shipped models with their scores and limits.
+def models(card: list[str] | None = None, *, json: Json = False) -> None:
+    """List the shipped models with their scores and limits, or try models of yours.
 
     Args:
+        card: Model cards, by name or by the path of a .yaml (docs/own-models.md): each is loaded
+            and asked once, so that what does not fit is said before a study waits for it.
         json: Print one JSON object for machines.
     """
     from medseg import config
     from medseg.terminal import as_json, card_text
 
-    cards = [config.load_card(name) for name in config.embedded("models")]
+    cards = [config.load_card(name) for name in card or config.embedded("models")]
+    if card:
+        from medseg.model.load import check_model
+
+        for name, one in zip(card, cards, strict=True):
+            check_model(one, config.card_folder(name))
     if json:
         print(as_json({"models": [config.plain(card) for card in cards]}))
     else:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from medseg.core.structures import Structure
 from medseg.core.volume import IntensityUnit
@@ -114,8 +123,9 @@ USUAL_LIMITS = ReadingLimits()
 class SegmentSettings(Settings):
     """How a volume becomes instances."""
 
-    model: str = Field(pattern="^[a-z][a-z0-9-]*$")
-    """Model card in configs/models/, which pins the weights by digest."""
+    model: str = Field(pattern=r"^([a-z][a-z0-9-]*|.*\.ya?ml)$")
+    """Model card, which pins the weights by digest: the name of one in configs/models/, or the path
+    of a .yaml of the user's, from the protocol's folder on (docs/own-models.md)."""
 
     foreground_threshold: float = Field(default=0.5, gt=0, lt=1)
     """A voxel belongs to a structure from this probability on. 0.5 is where Dice + cross-entropy
@@ -268,8 +278,37 @@ Knots = Annotated[int, Field(ge=2)]
 """Of a map along one axis: its two ends at least."""
 
 
-class NetworkSettings(Settings):
-    """Kind and size of the network; with the weights and the spacing, all it takes to build it."""
+class HeadSettings(Settings):
+    """What a network says of each voxel."""
+
+    structures: tuple[str, ...] = Field(min_length=1)
+    """Foreground outputs, in order."""
+
+    centre_heatmap: bool = True
+    """Whether it has a head for the centres of instances."""
+
+    offsets: bool = True
+    """Whether it has a head for the way from a voxel to the centre of its instance, in mm."""
+
+    @property
+    def logits(self) -> int:
+        """Outputs that a sigmoid makes probabilities: structures, then the heatmap."""
+        return len(self.structures) + int(self.centre_heatmap)
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a voxel: the logits, then the three offsets."""
+        return self.logits + 3 * int(self.offsets)
+
+    @model_validator(mode="after")
+    def _offsets_have_a_heatmap(self) -> "HeadSettings":
+        if self.offsets and not self.centre_heatmap:
+            raise ValueError("offsets are of no use without a centre_heatmap")
+        return self
+
+
+class NetworkSettings(HeadSettings):
+    """Kind and size of a network of ours; with weights and spacing, all it takes to build it."""
 
     family: Literal["centre-offset", "regions", "queries", "crop-unet", "voxel-features"] = (
         "centre-offset"
@@ -284,15 +323,6 @@ class NetworkSettings(Settings):
     channels: tuple[int, ...] = Field(min_length=2)
     """Feature channels at each level, finest first; of `voxel-features` the hidden layers' widths.
     """
-
-    structures: tuple[str, ...] = Field(min_length=1)
-    """Foreground outputs, in order."""
-
-    centre_heatmap: bool = True
-    """Whether it has a head for the centres of instances."""
-
-    offsets: bool = True
-    """Whether it has a head for the way from a voxel to the centre of its instance, in mm."""
 
     norm: Literal["voxel", "crop"] = "voxel"
     """What features are normalised over. `voxel`: the channels of each voxel, so that tiles of any
@@ -334,25 +364,46 @@ class NetworkSettings(Settings):
         i, j, k = (math.prod(axis) for axis in zip(*strides, strict=True))
         return (i, j, k)
 
-    @property
-    def logits(self) -> int:
-        """Outputs that a sigmoid makes probabilities: structures, then the heatmap."""
-        return len(self.structures) + int(self.centre_heatmap)
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of a voxel: the logits, then the three offsets."""
-        return self.logits + 3 * int(self.offsets)
-
     @model_validator(mode="after")
     def _heads_go_together(self) -> "NetworkSettings":
-        if self.offsets and not self.centre_heatmap:
-            raise ValueError("offsets are of no use without a centre_heatmap")
         if self.centre_heatmap and self.family in ("regions", "queries", "voxel-features"):
             raise ValueError(f"{self.family} have no centre_heatmap and no offsets; say false")
         if (self.prior is not None) != (self.family == "voxel-features"):
             raise ValueError("voxel-features need a prior, and no other family takes one")
         return self
+
+
+Voxels = Annotated[int, Field(ge=1)]
+"""Of a box along one axis."""
+
+
+class ExportedSettings(HeadSettings):
+    """A network of the user's, exported with its weights as TorchScript or ONNX."""
+
+    family: Literal["exported"]
+
+    activation: Literal["sigmoid", "softmax"]
+    """What makes its outputs for structures probabilities; it is not in the network, whose outputs
+    are logits. `softmax`: a channel for the background comes before those of the structures."""
+
+    tile_step: tuple[Voxels, Voxels, Voxels]
+    """Voxels to one of its coarsest level along R, A and S; `input.tile` is a multiple of them."""
+
+    centre_heatmap: bool = False
+    """Whether a channel with the logit of the centres of instances follows the structures."""
+
+    offsets: bool = False
+    """Whether three channels with the way to the centre of a voxel's instance follow, in mm along
+    R, A and S."""
+
+    @property
+    def channels_out(self) -> int:
+        """Channels that the network gives, that of a background included."""
+        return self.outputs + int(self.activation == "softmax")
+
+    def step(self, _spacing_mm: Spacing) -> tuple[int, int, int]:
+        """Fine voxels to a coarse one along R, A and S; a tile is a multiple of them."""
+        return self.tile_step
 
 
 class ContextSettings(Settings):
@@ -459,19 +510,39 @@ class Calibration(Settings):
     """95 %, by bootstrap over patients."""
 
 
+OURS = (".safetensors",)
+EXPORTED = (".pt", ".ts", ".onnx")
+"""Endings of files with weights: of networks that medseg builds, and of exported ones."""
+
+
+def _kind_of_network(said: object) -> str:
+    """Which section `network` is, before it is read."""
+    family = said.get("family") if isinstance(said, Mapping) else getattr(said, "family", None)
+    return "exported" if family == "exported" else "ours"
+
+
+AnyNetwork = Annotated[
+    Annotated[NetworkSettings, Tag("ours")] | Annotated[ExportedSettings, Tag("exported")],
+    Discriminator(_kind_of_network),
+]
+
+
 class ModelCard(Settings):
     """What a model is, where it comes from, and how far to trust it; configs/models/*.yaml."""
 
-    name: str
+    name: str = Field(pattern="^[a-z][a-z0-9-]*$", max_length=64)
+    """It stands in run.json, on the report and in DICOM objects, which have room for so much."""
+
     title: str
     weights: str
-    """File name of the safetensors beside the card."""
+    """File name of the weights beside the card: safetensors, or an exported network (.pt or .ts:
+    TorchScript; .onnx: ONNX)."""
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """Digest of the weights, checked before they are opened."""
 
     input: InputSettings
-    network: NetworkSettings
+    network: AnyNetwork
     data: str
     """What it was trained on, and how cases were split."""
 
@@ -491,10 +562,38 @@ class ModelCard(Settings):
     limits: tuple[str, ...]
     """What it is known to get wrong."""
 
+    @field_validator("weights")
+    @classmethod
+    def _weights_lie_beside(cls, weights: str) -> str:
+        if Path(weights).name != weights or "\\" in weights or "\0" in weights:
+            raise ValueError("weights lie beside the card: give the file's name without a folder")
+        return weights
+
     @model_validator(mode="after")
-    def _prior_has_a_brain(self) -> "ModelCard":
-        check_features(self.network, self.input)
+    def _fits_its_network(self) -> "ModelCard":
+        exported = isinstance(self.network, ExportedSettings)
+        endings = EXPORTED if exported else OURS
+        if Path(self.weights).suffix not in endings:
+            raise ValueError(
+                f"weights of {self.network.family} networks end in {' or '.join(endings)}"
+            )
+        if isinstance(self.network, ExportedSettings):
+            check_exported(self.network, self.input)
+        else:
+            check_features(self.network, self.input)
         return self
+
+
+def check_exported(network: ExportedSettings, seen: InputSettings) -> None:
+    """See that an exported network is asked for tiles of one size and nothing else.
+
+    Raises:
+        ValueError: It is asked for more.
+    """
+    if not seen.whole_tiles or seen.context is not None:
+        raise ValueError("exported networks need whole_tiles in input, and have no context")
+    if any(n % step for n, step in zip(seen.tile, network.tile_step, strict=True)):
+        raise ValueError("input.tile is no multiple of network.tile_step")
 
 
 def check_features(network: NetworkSettings, seen: InputSettings) -> None:
@@ -535,10 +634,8 @@ def load(kind: type[S], name: str, folder: str) -> S:
     Raises:
         SettingsError: There is no such file, it is not YAML, or it does not hold such settings.
     """
-    given = Path(name)
-    is_path = given.suffix in {".yaml", ".yml"}
-    path = given if is_path else configs_folder() / folder / f"{name}.yaml"
-    if not is_path and name not in embedded(folder):
+    path = Path(name) if is_path(name) else configs_folder() / folder / f"{name}.yaml"
+    if not is_path(name) and name not in embedded(folder):
         raise SettingsError(
             f"There is no embedded file '{name}' in {folder}.",
             f"Choose one of {', '.join(embedded(folder))}, or give the path of a .yaml file.",
@@ -577,14 +674,47 @@ def embedded(folder: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (configs_folder() / folder).glob("*.yaml")))
 
 
+def is_path(name: str) -> bool:
+    """Whether a name is the path of a file of the user's, not that of an embedded one."""
+    return Path(name).suffix in {".yaml", ".yml"}
+
+
 def load_protocol(name: str) -> Protocol:
-    """Read a protocol by name or path. Raises: SettingsError."""
-    return load(Protocol, name, "protocols")
+    """Read a protocol by name or path; the path of its model then holds from any folder.
+
+    Raises:
+        SettingsError: There is no such file, or it is no protocol.
+    """
+    protocol = load(Protocol, name, "protocols")
+    if not is_path(protocol.segment.model):
+        return protocol
+    return _with_model(protocol, str(Path(name).absolute().parent / protocol.segment.model))
+
+
+def named(protocol: Protocol) -> Protocol:
+    """The protocol as it is recorded: with its model by name, wherever the card lies.
+
+    Raises:
+        SettingsError: The model's card cannot be read.
+    """
+    if not is_path(protocol.segment.model):
+        return protocol
+    return _with_model(protocol, load_card(protocol.segment.model).name)
+
+
+def _with_model(protocol: Protocol, model: str) -> Protocol:
+    segment = protocol.segment.model_copy(update={"model": model})
+    return protocol.model_copy(update={"segment": segment})
 
 
 def load_card(name: str) -> ModelCard:
     """Read a model card by name or path. Raises: SettingsError."""
     return load(ModelCard, name, "models")
+
+
+def card_folder(name: str) -> Path:
+    """Where a card, named or given by its path, lies with its weights."""
+    return Path(name).parent if is_path(name) else configs_folder() / "models"
 
 
 def load_structures() -> Mapping[str, Structure]:

@@ -9,11 +9,14 @@ from medseg.errors import MedsegError
 PACKAGES = ("torch", "monai", "SimpleITK", "nibabel", "pydicom", "cc3d", "skimage", "pyarrow")
 """Import names of the packages without which a run would fail halfway."""
 
+_NOT_HERE = "cannot be imported; install medseg again from requirements.lock"
+
 
 def check_installation() -> Iterator[tuple[str, str | None]]:
     """Yield each thing that was checked, and what is wrong with it or None."""
     for package in PACKAGES:
         yield f"package {package}", _import_fault(package)
+    yield "package openvino", _openvino_fault()
     for name in config.embedded("protocols"):
         yield f"protocol {name}", _protocol_fault(name)
     for name in config.embedded("models"):
@@ -33,7 +36,17 @@ def _import_fault(package: str) -> str | None:
     try:
         importlib.import_module(package)
     except ImportError:
-        return "cannot be imported; install medseg again from requirements.lock"
+        return _NOT_HERE
+    return None
+
+
+def _openvino_fault() -> str | None:
+    from medseg.model.onnx_network import runtime
+
+    try:
+        runtime()
+    except ImportError:
+        return _NOT_HERE
     return None
 
 

@@ -38,6 +38,7 @@ RECORDED_PACKAGES = (
     "monai",
     "nibabel",
     "numpy",
+    "openvino",
     "pydicom",
     "scikit-image",
     "scipy",
@@ -48,6 +49,9 @@ RECORDED_PACKAGES = (
 
 MASK_RECORD = "mask.json"
 """In the folder of stages: what took the place of the model."""
+
+CARD_RECORD = "card.json"
+"""In the folder of stages: the card of the model as it was used; a user may edit it meanwhile."""
 
 COUNTING_RULE = "cc26-peaks"
 """Name of the rule by which lesions are told apart; `segment.separate` says what it means."""
@@ -153,9 +157,14 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
     with _timed(work, "segment"):
         study = handover.read_study(work / run_folder.STAGES)
         card = config.load_card(protocol.segment.model)
+        _write_json(work / run_folder.STAGES / CARD_RECORD, config.plain(card))
         delineation = delineate_volumes(
             {role: series.volume for role, series in study.series.items()},
-            load_model(card, protocol.segment.tile_overlap),
+            load_model(
+                card,
+                protocol.segment.tile_overlap,
+                config.card_folder(protocol.segment.model),
+            ),
             protocol.segment,
             identity=_run_identity(work, protocol),
             calibration=card.calibration,
@@ -362,7 +371,9 @@ def _object_run(work: Path, protocol: Protocol) -> "ObjectRun | None":
     if source is None:
         return None
     mask = _mask_record(work)
-    drawn_by = protocol.segment.model if mask is None else f"mask that was given ({mask['kind']})"
+    drawn_by = (
+        _card(work, protocol).name if mask is None else f"mask that was given ({mask['kind']})"
+    )
     return ObjectRun(source, _run_identity(work, protocol), drawn_by, config.load_structures())
 
 
@@ -414,12 +425,14 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
     stages = work / run_folder.STAGES
     study = handover.read_study(stages)
     mask = _mask_record(work)
-    card = config.load_card(protocol.segment.model) if mask is None else None
+    card = _card(work, protocol) if mask is None else None
+    own = config.is_path(protocol.segment.model)  # medseg holds no other copy of it
     versions = {name: version(name) for name in RECORDED_PACKAGES}
     return RunRecord(
         versions={"medseg": version("medseg"), "python": platform.python_version(), **versions},
-        settings=config.plain(protocol),
+        settings=config.plain(config.named(protocol)),
         models={card.name: card.sha256} if card is not None else {},
+        cards={card.name: config.plain(card)} if card is not None and own else {},
         inputs=_inputs(work),
         choice=dict(study.choice),
         identity=_run_identity(work, protocol),
@@ -437,6 +450,14 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
         patient_key=study.patient_key,
         mask={} if mask is None else {str(mask["kind"]): str(mask["sha256"])},
     )
+
+
+def _card(work: Path, protocol: Protocol) -> ModelCard:
+    """The card of the model that delineates, as it was when it began to."""
+    path = work / run_folder.STAGES / CARD_RECORD
+    if path.exists():
+        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    return config.load_card(protocol.segment.model)
 
 
 def _mask_record(work: Path) -> dict[str, object] | None:
@@ -478,7 +499,7 @@ def _check_roles(protocol: Protocol) -> None:
 def _run_identity(work: Path, protocol: Protocol) -> str:
     """The identity of a run, by its model or by the mask that took the model's place."""
     mask = _mask_record(work)
-    drawn_by = config.load_card(protocol.segment.model) if mask is None else mask
+    drawn_by = _card(work, protocol) if mask is None else mask
     return _identity(_inputs(work), drawn_by, protocol)
 
 
@@ -499,7 +520,7 @@ def _identity(
         "inputs": dict(inputs),
         "roles": config.plain(protocol)["roles"],
         **source,
-        "segment": config.plain(protocol.segment),
+        "segment": config.plain(config.named(protocol).segment),
         "version": version("medseg"),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

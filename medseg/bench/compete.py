@@ -91,7 +91,7 @@ def run_model(name: str, cases: Sequence[CaseFiles]) -> list[Entry]:
 
     card = config.load_card(name)
     settings = segment_settings(card)
-    model = load_model(card, settings.tile_overlap)
+    model = load_model(card, settings.tile_overlap, config.card_folder(name))
     model.predict(prepare(read_volumes(cases[0], card), model.roles, model.spacing_mm))
     found: dict[str, list[tuple[Scores, float]]] = {}
     for case in cases:
@@ -120,7 +120,7 @@ def run_model(name: str, cases: Sequence[CaseFiles]) -> list[Entry]:
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [
         Entry(
-            name,
+            card.name,
             processing,
             tuple(scores for scores, _ in rows),
             tuple(seconds for _, seconds in rows),

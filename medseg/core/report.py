@@ -50,6 +50,7 @@ class RunRecord:
         candidates: Role to every series that was considered, best first, with the reason.
         study_key: Pseudonym of the study.
         patient_key: Pseudonym of the patient; None without a site secret or a patient ID.
+        cards: Name of a model of the user's to its card, as plain values: medseg does not hold it.
     """
 
     versions: Mapping[str, str]
@@ -66,6 +67,7 @@ class RunRecord:
     study_key: str = ""
     patient_key: str | None = None
     mask: Mapping[str, str] = field(default_factory=dict)
+    cards: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

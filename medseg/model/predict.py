@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from medseg.config import ModelCard, Spacing, load_structures
+from medseg.config import ModelCard, NetworkSettings, Spacing, load_structures
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
 from medseg.core.structures import mirrored
 from medseg.model.domain import doubts
@@ -84,7 +84,8 @@ class TiledModel:
 
     def _judge(self, outputs: NDArray[np.float32], study: ModelInput) -> None:
         """Lower the first structure's logits to what is said from afar, where that is lower."""
-        settings, judge = self.card.network.judge, getattr(self.network, "judge", None)
+        network, judge = self.card.network, getattr(self.network, "judge", None)
+        settings = network.judge if isinstance(network, NetworkSettings) else None
         shape = study.geometry.shape
         if settings is None or judge is None:
             return

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, opened only after their digest was checked."""
+"""Weights on disk, opened only after their digest was checked; those of ours are safetensors."""
 
 import hashlib
 from collections.abc import Mapping
@@ -39,6 +39,31 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def stored(path: Path, sha256: str, remedy: str = INSTALL_AGAIN) -> bytes:
+    """The bytes of a file whose digest is known.
+
+    Args:
+        path: The file.
+        sha256: The digest that it must have.
+        remedy: What to do where it has not.
+
+    Raises:
+        ModelError: There is no such file, or its digest differs.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise ModelError(
+            "The weights of the model are missing, so nothing was predicted.", remedy
+        ) from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelError(
+            "The weights of the model are not those that its card names, so they were not opened.",
+            remedy,
+        )
+    return content
+
+
 def read(path: Path, sha256: str) -> dict[str, Tensor]:
     """Read weights whose digest is known.
 
@@ -52,19 +77,9 @@ def read(path: Path, sha256: str) -> dict[str, Tensor]:
     Raises:
         ModelError: There is no such file, its digest differs, or it is not safetensors.
     """
+    content = stored(path, sha256)
     try:
-        stored = path.read_bytes()
-    except OSError:
-        raise ModelError(
-            "The weights of the model are missing, so nothing was predicted.", INSTALL_AGAIN
-        ) from None
-    if hashlib.sha256(stored).hexdigest() != sha256:
-        raise ModelError(
-            "The weights of the model are not those that its card names, so they were not opened.",
-            INSTALL_AGAIN,
-        )
-    try:
-        tensors = parse(stored)
+        tensors = parse(content)
     except SafetensorError:
         raise ModelError(
             "The weights of the model are not a safetensors file, so nothing was predicted.",

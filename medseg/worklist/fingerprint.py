@@ -65,7 +65,7 @@ def fingerprint(study: ListedStudy, secret: bytes | None = None) -> str:
         "files": _content(study.source),
         "series": {role: _content(path) for role, path in sorted(study.series.items())},
         "mask": _mask(study.mask),
-        "settings": None if study.protocol is None else config.plain(study.protocol),
+        "settings": None if study.protocol is None else config.plain(config.named(study.protocol)),
         "configs": _configs(None if study.protocol is None else study.protocol.segment.model),
         "versions": _versions(),
         "secret": keyed,
@@ -117,11 +117,22 @@ def _mask(mask: MaskSettings | None) -> object:
     return {**settings, "file": _content(mask.path)}
 
 
-@cache
 def _configs(model: str | None) -> Mapping[str, object]:
-    """The cards, which pin the weights, and the structures that a study may be done with.
+    """As `_read_configs`; those of ours are read once, a card of the user's may change meanwhile.
 
-    Read once: to parse them takes longer than to recognise a finished study.
+    To parse them takes longer than to recognise a finished study.
+    """
+    own = model is not None and config.is_path(model)
+    return _read_configs(model) if own else _kept_configs(model)
+
+
+@cache
+def _kept_configs(model: str | None) -> Mapping[str, object]:
+    return _read_configs(model)
+
+
+def _read_configs(model: str | None) -> Mapping[str, object]:
+    """The cards, which pin the weights, and the structures that a study may be done with.
 
     Args:
         model: The one that a protocol names; None where any embedded protocol may be chosen.
@@ -129,9 +140,10 @@ def _configs(model: str | None) -> Mapping[str, object]:
     protocols = [config.load_protocol(name) for name in config.embedded("protocols")]
     chosen = [] if model is not None else [config.plain(one) for one in protocols]
     models = {one.segment.model for one in protocols} if model is None else {model}
+    cards = [config.load_card(name) for name in sorted(models)]
     return {
         "protocols": chosen,
-        "cards": {name: config.plain(config.load_card(name)) for name in sorted(models)},
+        "cards": {card.name: config.plain(card) for card in cards},
         "structures": {name: repr(one) for name, one in sorted(config.load_structures().items())},
     }
 

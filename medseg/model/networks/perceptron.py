@@ -7,6 +7,10 @@ from medseg.config import NetworkSettings
 from medseg.model.networks.features import NAMES
 
 
+BEYOND = -20.0
+"""Logit beyond the brain, where the intensity is 0 and features say nothing."""
+
+
 class VoxelPerceptron(nn.Module):
     """Every layer sees one voxel; what lies around it is in its features (`networks.features`).
 
@@ -36,7 +40,7 @@ class VoxelPerceptron(nn.Module):
         self.head = nn.Conv3d(settings.channels[-1], settings.logits, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, F, I, J, K) features to (N, logits, I, J, K)."""
+        """(N, F, I, J, K) features, the intensity first, to (N, logits, I, J, K)."""
         middle, width = self.middle.view(-1, 1, 1, 1), self.width.view(-1, 1, 1, 1)
         logits: Tensor = self.head(self.layers((x - middle) / width))
-        return logits
+        return torch.where(x[:, :1] > 0, logits, BEYOND)

@@ -121,3 +121,4 @@ def test_a_study_is_predicted_from_the_features_of_the_whole_whatever_the_tiles(
         expected = real(features)[0, 0].sigmoid().numpy()
     np.testing.assert_allclose(said[1][brain > 0], expected[brain > 0], atol=1e-4)
     assert expected[brain > 0].std() > 1e-4
+    assert said[0][brain == 0].max() < 1e-6
