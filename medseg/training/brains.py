@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from medseg.training.painting import Looks, cortex, heal, looks_of, paint, white
 from medseg.training.settings import AugmentSettings, PaintedLesionsTask, TrainingSettings
 
 KEPT = (15_000, 30_000, 15_000)
-"""Most voxels of a picture that are kept of its lesions, of what is hard, and of the rest."""
+"""Voxels that are kept of a picture's lesions, with repetition, and at most of what is hard and
+of the rest."""
 
 BRIGHT = 1.2
 """Intensity from which a voxel without lesion is hard."""
@@ -149,10 +151,12 @@ def voxels_of(
         image, lesion = painted(brain, masks, task, rng)
         image = seen(image, brain, settings.augment, task.cortex_gain, rng)
     features = brain_features(image, torch.from_numpy(prior), spacing_mm)
-    lesions, hard, rest = (
-        features.reshape(len(features), -1)[:, _some(places, most, rng)].T.copy()
-        for places, most in zip(_groups(image, lesion), KEPT, strict=True)
-    )
+    flat = features.reshape(len(features), -1)
+    of_lesions, *others = _groups(image, lesion)
+    chosen = [_of_lesions(of_lesions, lesion, rng)]
+    for places, most in zip(others, KEPT[1:], strict=True):
+        chosen.append(rng.choice(places, min(most, len(places)), replace=False))
+    lesions, hard, rest = (flat[:, places].T.copy() for places in chosen)
     return Voxels((lesions, hard, rest))
 
 
@@ -218,8 +222,19 @@ def draw_place(
     return place
 
 
-def _some(places: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    return rng.choice(places, min(most, len(places)), replace=False)
+def _of_lesions(
+    places: NDArray[np.intp], lesion: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Some of the lesions' voxels: half as they come, half of each lesion the root of its size.
+
+    A few confluent lesions have most of the voxels, and most lesions are small.
+    """
+    if not len(places):
+        return places
+    owner = cc3d.connected_components(lesion, connectivity=26).ravel()[places]
+    rooted = 1 / np.sqrt(np.bincount(owner)[owner])
+    share = (1 / len(places) + rooted / rooted.sum()) / 2
+    return rng.choice(places, KEPT[0], p=share / share.sum())
 
 
 def _groups(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -15,14 +16,16 @@ from medseg.config import (
 )
 from medseg.core.prediction import VoxelModel
 from medseg.model import weights
-from medseg.model.load import load_model, load_weights
+from medseg.model.load import load_model, load_weights, model_of
+from medseg.model.networks.build import build
+from medseg.training import ms_lesions
 from medseg.training.calibrate import Described, calibrate
 from medseg.training.checkpoint import State
-from medseg.training.fit import unpublished_card
+from medseg.training.fit import run, unpublished_card
 from medseg.training.judge import fit_judge
 from medseg.training.pet_calibration import describe_pet
 from medseg.training.pet_lesions import PetLesions
-from medseg.training.settings import TrainingSettings
+from medseg.training.settings import PaintedLesionsTask, TrainingSettings
 from medseg.training.tasks import Task
 
 DESCRIBERS: Mapping[str, Callable[[TrainingSettings, VoxelModel], tuple[list[Described], str]]] = {
@@ -37,7 +40,7 @@ def export(settings: TrainingSettings, task: Task, state: State, folder: Path) -
     A judge is trained first, where the network has one.
 
     The scores are those of the weights as written, in half precision, through the same line that
-    a study takes.
+    a study takes; those of held-out patients are of networks trained for it the same way.
 
     Args:
         settings: Of the run.
@@ -53,10 +56,33 @@ def export(settings: TrainingSettings, task: Task, state: State, folder: Path) -
     sha256 = weights.save(folder / draft.weights, state.average)
     written = draft.model_copy(update={"sha256": sha256})
     model = load_weights(written, folder, SegmentSettings(model=written.name).tile_overlap)
-    measured = {"scores": task.scores(model), "calibration": calibration_of(settings, model)}
+    scores = {**held_out_scores(settings), **task.scores(model)}
+    measured = {"scores": scores, "calibration": calibration_of(settings, model)}
     card = written.model_copy(update=measured)
     write_card(folder / f"{settings.name}.yaml", card)
     return card
+
+
+def held_out_scores(settings: TrainingSettings) -> dict[str, dict[str, float]]:
+    """Each patient scored by a network that learnt from all others, where all are learnt from.
+
+    Returns:
+        Nothing for a task whose run has cases that it never learns from.
+    """
+    if not isinstance(settings.task, PaintedLesionsTask) or settings.task.fold is not None:
+        return {}
+    scores: dict[str, dict[str, float]] = {}
+    for fold in range(len(ms_lesions.read_cases(settings.data / "cases"))):
+        one = settings.model_copy(update={"task": settings.task.model_copy(update={"fold": fold})})
+        task = ms_lesions.read(one)
+        with TemporaryDirectory() as folder:
+            state = run(one, task, Path(folder))
+        network = build(one.network, one.input)
+        network.load_state_dict(state.average)
+        overlap = SegmentSettings(model=one.name).tile_overlap
+        for name, row in task.scores(model_of(unpublished_card(one), network, overlap)).items():
+            scores[f"held out: {name}"] = row
+    return scores
 
 
 def calibration_of(settings: TrainingSettings, model: VoxelModel) -> Calibration | None:

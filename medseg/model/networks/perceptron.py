@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from medseg.config import NetworkSettings
 from medseg.model.networks.features import NAMES
 
-
 BEYOND = -20.0
 """Logit beyond the brain, where the intensity is 0 and features say nothing."""
 
