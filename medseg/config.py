@@ -237,6 +237,9 @@ class Protocol(Settings):
     protocol to be chosen without being named: a model of the neck has nothing to say of a knee.
     Without any, it is chosen for every part."""
 
+    experimental: bool = False
+    """Whether it is used where it is asked for alone, never chosen unasked."""
+
     roles: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], Role]
     """Role to rule; the first is the main one, on whose acquired grid everything is delineated."""
 
@@ -597,14 +600,19 @@ def check_exported(network: ExportedSettings, seen: InputSettings) -> None:
 
 
 def check_features(network: NetworkSettings, seen: InputSettings) -> None:
-    """See that features have a brain to be computed on: one role, what is above 0, nothing else.
+    """See that features have a brain to be computed on, and are asked for nothing else.
 
     Raises:
-        ValueError: They have none.
+        ValueError: They have none, or are.
     """
-    alone = seen.brain_only and len(seen.roles) == 1 and seen.clip[0][0] == 0
-    if network.family == "voxel-features" and not alone:
+    if network.family != "voxel-features":
+        return
+    if not seen.brain_only or len(seen.roles) != 1 or seen.clip[0][0] != 0:
         raise ValueError("voxel-features need input.brain_only, one role, and a clip from 0")
+    if len(network.structures) != 1 or network.judge is not None:
+        raise ValueError("voxel-features tell one structure, and have no judge")
+    if seen.context is not None or seen.exponent != 1:
+        raise ValueError("voxel-features have no input.context and no input.exponent")
 
 
 class Structures(Settings):

@@ -142,11 +142,18 @@ def choose_protocol(
 
 def _is_for(protocol: Protocol, main: AcceptedSeries | None) -> bool:
     """Whether a protocol may be chosen unasked for a study with this main series."""
+    if protocol.experimental:
+        return False
     parts = {part.upper() for part in protocol.chosen_for}
     return not parts or (main is not None and body_part(main) in parts)
 
 
 def _unstated(protocol: Protocol) -> InputError:
+    if protocol.experimental:
+        return SeriesChoiceError(
+            f"The protocol {protocol.name} is experimental, so it was not chosen unasked.",
+            f"Choose it with --protocol {protocol.name} if its report will be read as such.",
+        )
     parts = ", ".join(protocol.chosen_for)
     return SeriesChoiceError(
         f"The protocol {protocol.name} is for a part of the body ({parts}) that the study does not "

@@ -82,16 +82,28 @@ def brain_of(case: Case, settings: InputSettings) -> Brain:
     """A patient's brain, cut out, along R, A and S.
 
     Raises:
-        TrainingDataError: The axes of the image run otherwise.
+        TrainingDataError: The axes of the image run otherwise, its voxels are not of the size that
+            is learnt from, or it has no white matter.
     """
     case = along_ras(case)
+    if not np.allclose(case.geometry.spacing_mm, settings.spacing_mm, rtol=0.01):
+        raise TrainingDataError(
+            f"The voxels of a FLAIR are not of {settings.spacing_mm} mm, as the settings say.",
+            "Resample the FLAIRs and their masks, or set `input.spacing_mm`.",
+        )
     box = box_of(case.image > 0)
-    image = scaled(case.image[None], settings)[0][box].copy()
+    image = np.minimum(scaled(case.image[None], settings)[0][box], settings.clip[0][1])
     labels, geometry = case.labels[box].copy(), case.geometry.crop(box)
     spacing_mm = geometry.spacing_mm
+    white = white_matter(image, labels, spacing_mm)
+    if not white.any():
+        raise TrainingDataError(
+            "A FLAIR shows no white matter, so no lesion can be painted.",
+            "See that it is of a brain without its skull, and take it out of `cases` otherwise.",
+        )
     return Brain(
         make_case(case.name, image, labels, geometry),
-        white_matter(image, labels, spacing_mm),
+        white,
         cortex(image, labels, spacing_mm),
         looks_of(image, labels, spacing_mm),
     )
@@ -150,10 +162,11 @@ def voxels_of(
     if chance[2] > 0:
         image, lesion = painted(brain, masks, task, rng)
         image = seen(image, brain, settings.augment, task.cortex_gain, rng)
+    image = np.minimum(image, settings.input.clip[0][1])
     features = brain_features(image, torch.from_numpy(prior), spacing_mm)
     flat = features.reshape(len(features), -1)
     of_lesions, *others = _groups(image, lesion)
-    chosen = [_of_lesions(of_lesions, lesion, rng)]
+    chosen = [lesion_voxels(of_lesions, lesion, rng)]
     for places, most in zip(others, KEPT[1:], strict=True):
         chosen.append(rng.choice(places, min(most, len(places)), replace=False))
     lesions, hard, rest = (flat[:, places].T.copy() for places in chosen)
@@ -222,7 +235,7 @@ def draw_place(
     return place
 
 
-def _of_lesions(
+def lesion_voxels(
     places: NDArray[np.intp], lesion: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.intp]:
     """Some of the lesions' voxels: half as they come, half of each lesion the root of its size.

@@ -45,8 +45,8 @@ SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=
 """Nothing says where confluent lesions end, so each component is one; what a lesion encloses may
 be a ventricle, so no core is filled; and what the model is nowhere sure of is left out."""
 
-NARROWEST = 1e-6
-"""A feature that never changes is told in units of it."""
+NARROWEST = 1e-2
+"""A feature that hardly ever changes is told in units of it."""
 
 logger = logging.getLogger(__name__)
 
@@ -191,9 +191,34 @@ def read(settings: TrainingSettings) -> MsLesions:
     learnt = tuple(case for number, case in enumerate(cases) if number != fold)
     scored = cases if fold is None else (cases[fold],)
     masks = read_masks(settings.data / "masks_only")
+    check_masks(cases, masks)
     prior = prior_of(masks, learnt, settings.network.prior or (2, 2, 2))
     pictures = draw_pictures(learnt, masks, prior, settings)
     return MsLesions(settings, learnt, masks, scored, prior, pictures)
+
+
+def check_masks(cases: Sequence[Case], masks: Sequence[Case]) -> None:
+    """See that there is something to paint, and that it is of nobody who is scored.
+
+    Raises:
+        TrainingDataError: It is not so.
+    """
+    if not masks:
+        raise TrainingDataError(
+            "The training folder holds no masks of further patients, so nothing can be painted.",
+            f"Give *{MASK} of patients without image in `masks_only`.",
+        )
+    both = sorted({case.name for case in cases} & {mask.name for mask in masks})
+    if both:
+        raise TrainingDataError(
+            f"{', '.join(both)} would be painted and scored, so the scores would say too much.",
+            "Take the masks of the patients in `cases` out of `masks_only`.",
+        )
+    if any(not case.lesions for case in cases):
+        raise TrainingDataError(
+            "A FLAIR has no lesion, so there is nothing to paint others after.",
+            "Take it out of `cases`.",
+        )
 
 
 def draw_pictures(
@@ -205,7 +230,8 @@ def draw_pictures(
     """Every picture of every brain; each takes some ten seconds of a core.
 
     Raises:
-        TrainingDataError: The axes of a FLAIR do not run along R, A and S.
+        TrainingDataError: The axes of a FLAIR do not run along R, A and S, its voxels are not of
+            the size that is learnt from, or it has no white matter.
     """
     task = settings.task
     if not isinstance(task, PaintedLesionsTask):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.config import Spacing
-from medseg.model.networks.features import LIQUOR
+from medseg.model.networks.features import LIQUOR, brain
 
 WHITE = (0.80, 1.10)
 """Intensities of white matter, blurred by 1 mm, in multiples of the tissue's: below is liquor,
@@ -77,7 +77,7 @@ def white_matter(
         spacing_mm: Along the axes of the arrays.
     """
     soft = ndimage.gaussian_filter(image, [1 / mm for mm in spacing_mm])
-    deep = ndimage.distance_transform_edt(image > 0, sampling=spacing_mm) > SURFACE_MM
+    deep = ndimage.distance_transform_edt(brain(image), sampling=spacing_mm) > SURFACE_MM
     white = deep & (soft > WHITE[0]) & (soft < WHITE[1])
     pieces = cc3d.largest_k(ndimage.binary_opening(white), k=1, connectivity=6)
     clear = ndimage.distance_transform_edt(labels == 0, sampling=spacing_mm) > CLEAR_MM

@@ -7,6 +7,7 @@ intensity, so that it means the same in every brain.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 import cc3d
 import numpy as np
@@ -83,7 +84,8 @@ def brain_features(image: Image, prior: torch.Tensor, spacing_mm: Spacing) -> Im
         return found
     (box,) = ndimage.find_objects((image > 0).astype(np.uint8))
     told = prior_channel(prior, image)[box]
-    for number, feature in enumerate((*_features(image[box], spacing_mm), told)):
+    made = chain(_features(image[box], spacing_mm), [told])
+    for number, feature in zip(range(len(NAMES)), made, strict=True):
         found[(number, *box)] = feature
     return found
 
@@ -99,7 +101,7 @@ def _features(image: Image, spacing_mm: Spacing) -> Iterator[Image]:
     def wide(mm: float) -> tuple[int, ...]:
         return tuple(2 * round((mm / step - 1) / 2) + 1 for step in spacing_mm)
 
-    inside = image > 0
+    inside = brain(image)
     median = ndimage.median_filter(image, 3)
     tissue = ((median > LIQUOR) & inside).astype(np.float32)
     levels: dict[float, Image] = {}
@@ -129,7 +131,7 @@ def _features(image: Image, spacing_mm: Spacing) -> Iterator[Image]:
     yield np.sqrt(np.maximum(blurred(filled * filled, 2) - blurred(filled, 2) ** 2, 0))
     depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
     yield np.minimum(depth, DEEPEST_MM) / DEEPEST_MM
-    near = ndimage.distance_transform_edt(tissue, sampling=spacing_mm)
+    near = ndimage.distance_transform_edt(np.pad(tissue, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
     yield np.minimum(near, NEAR_LIQUOR_MM) / NEAR_LIQUOR_MM
     yield _from_ventricles((tissue == 0) & (depth > VENTRICLE_MM), spacing_mm)
     middle = np.average(np.arange(len(image)), weights=inside.sum(axis=(1, 2)))
@@ -137,6 +139,12 @@ def _features(image: Image, spacing_mm: Spacing) -> Iterator[Image]:
     for mm in MIRRORED_MM:
         yield fine - across(ndimage.maximum_filter(fine, wide(mm)), middle)
     yield levels[3.0] - across(levels[3.0], middle)
+
+
+def brain(image: Image) -> NDArray[np.bool_]:
+    """Where the brain is: what is above 0 and what that encloses, as liquor may be exactly 0."""
+    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(image > 0)
+    return filled
 
 
 def curvatures(

@@ -9,6 +9,9 @@ from medseg.model.networks.features import NAMES
 BEYOND = -20.0
 """Logit beyond the brain, where the intensity is 0 and features say nothing."""
 
+FARTHEST = 8.0
+"""Standard deviations from its mean beyond which a feature is as far: nothing is known of there."""
+
 
 class VoxelPerceptron(nn.Module):
     """Every layer sees one voxel; what lies around it is in its features (`networks.features`).
@@ -41,5 +44,6 @@ class VoxelPerceptron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, F, I, J, K) features, the intensity first, to (N, logits, I, J, K)."""
         middle, width = self.middle.view(-1, 1, 1, 1), self.width.view(-1, 1, 1, 1)
-        logits: Tensor = self.head(self.layers((x - middle) / width))
+        usual = ((x - middle) / width).clamp(-FARTHEST, FARTHEST)
+        logits: Tensor = self.head(self.layers(usual))
         return torch.where(x[:, :1] > 0, logits, BEYOND)

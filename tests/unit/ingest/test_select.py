@@ -202,6 +202,16 @@ def test_what_the_user_chose_for_a_role_counts_when_a_protocol_is_chosen(tmp_pat
     assert choose_protocol(here, known, picked)[0].name == "pet"
 
 
+def test_an_experimental_protocol_is_never_chosen_unasked(tmp_path):
+    usual = protocol("usual", ct=CT)
+    trial = protocol("trial", ct=CT).model_copy(update={"experimental": True})
+    dicom_series.write(tmp_path / "ct", ct())
+    here = judge(tmp_path / "ct")
+    assert choose_protocol(here, [usual, trial])[0].name == "usual"
+    with pytest.raises(SeriesChoiceError, match="experimental"):
+        choose_protocol(here, [trial])
+
+
 def test_no_protocol_is_chosen_for_a_study_that_fits_none(tmp_path):
     dicom_series.write(tmp_path, example("MR"))
     with pytest.raises(SeriesChoiceError, match="MR"):

@@ -9,11 +9,20 @@ from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput
 from medseg.model.networks.build import build
 from medseg.model.networks.features import NAMES, across, brain_features, curvatures
+from medseg.model.networks.perceptron import VoxelPerceptron
 from medseg.model.predict import TiledModel
 
 SHAPE, SPACING = (61, 70, 50), (1.0, 1.2, 1.5)
 MIDDLE = np.array((29.0, 35.0, 24.0))
 SPOT = np.array((16, 50, 30))
+PERCEPTRON = {
+    "family": "voxel-features",
+    "channels": (6, 5),
+    "structures": ("lesion",),
+    "centre_heatmap": False,
+    "offsets": False,
+    "prior": (3, 4, 5),
+}
 FLAT = torch.full((3, 4, 5), 0.25)
 
 
@@ -37,8 +46,11 @@ def found(brain) -> dict[str, np.ndarray]:
 
 def test_the_first_is_the_image_and_beyond_the_brain_all_are_0(brain, found):
     np.testing.assert_array_equal(found["intensity"], brain)
+    beyond = np.ones(SHAPE, bool)
+    beyond[tuple(slice(a.min(), a.max() + 1) for a in np.nonzero(brain))] = False
+    assert beyond.sum() > 1000
     for feature in found.values():
-        assert not feature[:, :, 0].any()
+        assert not feature[beyond].any()
     assert not brain_features(np.zeros(SHAPE, np.float32), FLAT, SPACING).any()
 
 
@@ -65,6 +77,22 @@ def test_depths_are_in_mm_whatever_the_voxels(found):
     assert found["liquor's distance"][29, 47, 24] * 15 == pytest.approx(near, abs=1.6)
     # The ventricle was opened by two voxels, which takes its corners.
     assert found["ventricle's distance"][29, 47, 24] * 30 == pytest.approx(near, abs=3)
+
+
+def test_liquor_that_is_exactly_0_is_inside_the_brain(brain, found):
+    nulled = np.where(far_mm(MIDDLE) <= 7, 0, brain)
+    seen = dict(zip(NAMES, brain_features(nulled, FLAT, SPACING), strict=True))
+    for name in ("depth", "ventricle's distance", "liquor's distance"):
+        np.testing.assert_allclose(seen[name], found[name], atol=1e-6)
+    assert found["ventricle's distance"][brain > 0].min() < 0.1
+
+
+def test_a_feature_far_from_all_that_was_learnt_says_no_more_than_the_farthest():
+    network = VoxelPerceptron(NetworkSettings(**PERCEPTRON)).eval()
+    network.width.fill_(1e-6)
+    near, far = (torch.full((1, len(NAMES), 1, 1, 1), value) for value in (1.0, 1e6))
+    with torch.inference_mode():
+        assert torch.equal(network(near), network(far))
 
 
 def test_curvatures_of_a_quadratic_are_its_second_derivatives():
@@ -95,14 +123,7 @@ def test_a_mirrored_brain_has_mirrored_features(brain, found):
 
 
 def test_a_study_is_predicted_from_the_features_of_the_whole_whatever_the_tiles(card_of, brain):
-    network = NetworkSettings(
-        family="voxel-features",
-        channels=(6, 5),
-        structures=("lesion",),
-        centre_heatmap=False,
-        offsets=False,
-        prior=(3, 4, 5),
-    )
+    network = NetworkSettings(**PERCEPTRON)
     said = []
     torch.manual_seed(3)
     real = None

@@ -1,4 +1,4 @@
-"""Brains of one tissue with bright lesions: where a crop is bright, its mask has to be."""
+"""Brains of one tissue with bright lesions: voxels that are bright are of lesions."""
 
 from pathlib import Path
 
@@ -14,7 +14,15 @@ from medseg.formats import nifti
 from medseg.model.networks.features import NAMES
 from medseg.model.networks.prior import prior_channel
 from medseg.training import ms_lesions
-from medseg.training.brains import along_ras, brain_of, draw_place, painted, seen
+from medseg.training.brains import (
+    Voxels,
+    along_ras,
+    brain_of,
+    draw_place,
+    lesion_voxels,
+    painted,
+    seen,
+)
 from medseg.training.datasets import TrainingDataError, make_case
 from medseg.training.fit import begin, run
 from medseg.training.ms_lesions import measure, summary
@@ -107,12 +115,49 @@ def test_the_patient_that_is_held_out_is_never_learnt_from(run_of):
     assert [case.name for case in everything.learnt] == ["a", "b"]
 
 
+def test_nothing_that_is_learnt_hangs_on_the_patient_that_is_held_out(run_of, folder):
+    before = ms_lesions.read(run_of(fold=0))
+    path = folder / "cases" / "a_flair.nii.gz"
+    image = nibabel.load(path)
+    changed = np.where(image.get_fdata() > 100, 900, image.get_fdata()).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(changed, image.affine), path)
+    after = ms_lesions.read(run_of(fold=0))
+    np.testing.assert_array_equal(before.prior, after.prior)
+    for one, same in zip(before.pictures, after.pictures, strict=True):
+        for group, other in zip(one.groups, same.groups, strict=True):
+            np.testing.assert_array_equal(group, other)
+    assert not np.array_equal(ms_lesions.read(run_of(fold=1)).middles, before.middles)
+
+
+def test_what_would_make_scores_too_good_or_cannot_be_painted_is_refused(run_of, folder, grid):
+    masks = folder / "masks_only"
+    known = folder / "cases" / "a_lesion_mask.nii.gz"
+    (masks / known.name).write_bytes(known.read_bytes())
+    with pytest.raises(TrainingDataError, match="a would be painted and scored"):
+        ms_lesions.read(run_of(fold=0))
+    for path in masks.iterdir():
+        path.unlink()
+    with pytest.raises(TrainingDataError, match="no masks of further patients"):
+        ms_lesions.read(run_of())
+    write_mask(masks, "c", np.ones(grid.shape, bool), grid)
+    write_mask(folder / "cases", "a", np.zeros(grid.shape, bool), grid)
+    with pytest.raises(TrainingDataError, match="has no lesion"):
+        ms_lesions.read(run_of())
+
+
+def test_voxels_of_another_size_are_refused(run_of):
+    run = run_of(fold=0)
+    other = run.model_copy(update={"input": run.input.model_copy(update={"spacing_mm": (1, 1, 1)})})
+    with pytest.raises(TrainingDataError, match="not of"):
+        ms_lesions.read(other)
+
+
 def test_a_fold_that_does_not_exist_is_refused(run_of):
     with pytest.raises(TrainingDataError, match="Fold 2"):
         ms_lesions.read(run_of(fold=2))
 
 
-def test_without_painting_voxels_of_lesions_are_the_bright_ones(run_of):
+def test_without_painting_voxelslesion_voxels_are_the_bright_ones(run_of):
     task = ms_lesions.read(run_of(pictures=1, fold=0))
     bright = seen_of(task, "intensity") > 1.5
     sample = task.sample(np.random.default_rng(1))
@@ -125,6 +170,35 @@ def test_the_shares_of_the_voxels_are_those_of_the_settings(run_of):
     task = ms_lesions.read(run_of(fold=0, lesion_share=0.25, hard_share=0.5))
     drawn = [task.sample(np.random.default_rng(seed)) for seed in range(40)]
     assert np.mean([sample.mask.mean() for sample in drawn]) == pytest.approx(0.25, abs=0.03)
+    lesions, hard, rest = (np.full((2, 1), n, np.float32) for n in range(3))
+    rng = np.random.default_rng(3)
+    told = [Voxels((lesions, hard, rest)).draw(0.25, 0.5, rng) for _ in range(2000)]
+    for number, share in enumerate((0.25, 0.5, 0.25)):
+        got = np.mean([features[0] == number for features, _ in told])
+        assert got == pytest.approx(share, abs=0.04)
+    assert all(lesion == (features[0] == 0) for features, lesion in told)
+
+
+def test_small_lesions_have_more_than_their_share_of_the_voxels():
+    lesion = np.zeros((40, 30, 20), bool)
+    lesion[2:4, 2:4, 2:4] = True  # 8 voxels
+    lesion[10:30, 5:25, 5:15] = True  # 4,000
+    places = np.flatnonzero(lesion)
+    chosen = lesion_voxels(places, lesion, np.random.default_rng(1))
+    small = np.isin(chosen, np.flatnonzero(lesion[:8])).mean()
+    by_root = 8**0.5 / (8**0.5 + 4000**0.5)
+    assert small == pytest.approx((8 / 4008 + by_root) / 2, rel=0.15)
+
+
+def test_features_are_blurred_in_their_own_units(run_of):
+    plain, noisy = (ms_lesions.read(run_of(fold=0, blur=blur)) for blur in (0, 0.5))
+    off = [
+        noisy.sample(np.random.default_rng(seed)).data
+        - plain.sample(np.random.default_rng(seed)).data
+        for seed in range(20)
+    ]
+    spread = np.concatenate(off, axis=1)[:, :, 0, 0].std(axis=1)
+    np.testing.assert_allclose(spread, 0.5 * plain.widths, rtol=0.1)
 
 
 def test_painted_lesions_are_brighter_than_the_tissue_around_them(run_of):
