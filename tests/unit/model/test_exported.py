@@ -167,9 +167,15 @@ WRONG = {
     "without a batch": (lambda x: x[0, :1], "1 x 12 x 8 x 16 for a tile"),
     "no numbers": (lambda x: torch.log(x[:, :1] - 2), "no finite numbers"),
     "infinite": (lambda x: 1 / (x[:, :1] * 0), "no finite numbers"),
-    "labels": (lambda x: (x[:, :1] > 0.5).long(), "whole numbers"),
+    "labels": (lambda x: (x[:, :1] > 0.5).long(), "whole numbers|gives i64"),
     "probabilities": (lambda x: torch.sigmoid(x[:, :1] * 9 - 4), "probabilities already"),
 }
+
+
+def test_logits_of_another_precision_are_read_as_the_numbers_that_they_are(model_of):
+    for kind in (TensorProto.FLOAT16, TensorProto.DOUBLE):
+        said = model_of(cast(kind), ".onnx").network.ask(torch.full((1, 2, *TILE), 3.25))
+        assert (said == 3.25).all()
 
 
 @pytest.mark.parametrize("ending", [".pt", ".onnx"])
@@ -284,16 +290,22 @@ def test_an_operator_that_torch_does_not_have_is_named(model_of):
         model_of(other, ".pt")
 
 
-def graph(nodes, inputs=None, outputs=("y",), initializers=(), kind=TensorProto.FLOAT) -> bytes:
+def graph(nodes, inputs=None, gives=None, initializers=(), kind=TensorProto.FLOAT, **more) -> bytes:
     takes = inputs or [helper.make_tensor_value_info("x", kind, (1, 2, "i", "j", "k"))]
-    gives = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
+    gives = gives or [helper.make_tensor_value_info("y", kind, None)]
     made = helper.make_graph(nodes, "g", takes, gives, list(initializers))
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ours", 1)]
-    return helper.make_model(made, opset_imports=opsets, ir_version=9).SerializeToString()
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ours", 1)]
+    whole = helper.make_model(made, opset_imports=opsets, ir_version=10, **more)
+    return whole.SerializeToString()
 
 
 def relu(**options) -> bytes:
     return graph([helper.make_node("Relu", ["x"], ["y"])], **options)
+
+
+def cast(kind: int) -> bytes:
+    gives = helper.make_tensor_value_info("y", kind, None)
+    return graph([helper.make_node("Cast", ["x"], ["y"], to=kind)], gives=[gives])
 
 
 def test_onnx_that_cannot_be_run_is_refused(model_of):
@@ -320,7 +332,8 @@ def test_onnx_that_cannot_be_run_is_refused(model_of):
         (graph([helper.make_node("Add", ["x", "z"], ["y"])], inputs=two), "2 inputs and 1 outputs"),
         (
             graph(
-                [helper.make_node("Split", ["x"], ["y", "z"], num_outputs=2, axis=1)], outputs="yz"
+                [helper.make_node("Split", ["x"], ["y", "z"], num_outputs=2, axis=1)],
+                gives=[helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in "yz"],
             ),
             "1 inputs and 2 outputs",
         ),
@@ -328,6 +341,10 @@ def test_onnx_that_cannot_be_run_is_refused(model_of):
         (other["tile"], r"takes \[1,2,16,16,16\]"),
         (other["rank"], r"tiles of 1 x 2 x 12 x 8 x 16"),
         (relu(kind=TensorProto.FLOAT16), "takes f16"),
+        (cast(TensorProto.BFLOAT16), "gives bf16, and logits are read as float32"),
+        (cast(TensorProto.FLOAT8E4M3FN), "gives f8e4m3, and"),
+        (cast(TensorProto.INT4), "gives i4, and"),
+        (cast(TensorProto.BOOL), "gives boolean, and"),
         (
             graph([helper.make_node("Conv", ["x", "w"], ["y"])], initializers=[weight]),
             "cannot be read or run as ONNX",
