@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from scipy.special import logit, softmax
 from torch import nn
 
@@ -354,6 +354,14 @@ def test_onnx_that_cannot_be_run_is_refused(model_of):
             model_of(content, ".onnx")
 
 
+def varint(value: int) -> bytes:
+    made = bytearray()
+    while value > 127:
+        made.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*made, value])
+
+
 def elsewhere(place: str, **more: str):
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=(1, 2, 1, 1, 1))
     tensor.data_location = TensorProto.EXTERNAL
@@ -375,12 +383,25 @@ def test_weights_in_another_file_are_refused_wherever_the_model_names_them(
     )
     yes = numpy_helper.from_array(np.array(True), "yes")
     both = helper.make_node("If", ["yes"], ["w"], then_branch=branch, else_branch=branch)
+    inside = helper.make_node("Constant", [], ["w"])
+    inside.attribute.add(name="value", ref_attr_name="value", type=AttributeProto.TENSOR)
+    function = helper.make_function(
+        "ours",
+        "F",
+        ["x"],
+        ["y"],
+        [inside, *conv],
+        [helper.make_opsetid("", 21)],
+        attribute_protos=[helper.make_attribute("value", elsewhere("w.bin"))],
+    )
+    called = helper.make_node("F", ["x"], ["y"], domain="ours")
     for content in (
         graph(conv, initializers=[elsewhere("w.bin")]),
         graph(conv, initializers=[elsewhere("../../etc/passwd")]),
         graph(conv, initializers=[elsewhere("*/_ORT_MEM_ADDR_/*", offset="4096", length="8")]),
         graph([constant, *conv]),
         graph([both, *conv], initializers=[yes]),
+        graph([called], functions=[function]),
     ):
         assert keeps_weights_elsewhere(content)
         with pytest.raises(ModelError, match="weights in other files"):
@@ -423,6 +444,25 @@ def test_a_length_beyond_the_end_is_no_onnx(content):
         keeps_weights_elsewhere(content)
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        varint((13 + 2**29) << 3 | 2),  # 13, where data lies, to who drops the bits above 32
+        varint(2**64 - 1),
+        b"\xea\x00",
+        b"\x02",
+        b"\x00",
+    ],
+)
+def test_a_tag_that_another_reader_may_read_as_another_field_is_no_onnx(model_of, tag):
+    tensor = b"\x2a" + varint(len(tag) + 1) + tag + b"\x00"
+    content = b"\x3a" + varint(len(tensor)) + tensor
+    with pytest.raises(NotOnnxError, match=r"tag \d+ in"):
+        keeps_weights_elsewhere(content)
+    with pytest.raises(ModelError, match="cannot be read or run as ONNX"):
+        model_of(content, ".onnx")
+
+
 def test_graphs_within_graphs_end():
     inner = b""
     for _ in range(3000):
@@ -430,14 +470,6 @@ def test_graphs_within_graphs_end():
         node = b"\x2a" + varint(len(attribute)) + attribute
         inner = b"\x0a" + varint(len(node)) + node
     assert not keeps_weights_elsewhere(b"\x3a" + varint(len(inner)) + inner)
-
-
-def varint(value: int) -> bytes:
-    made = bytearray()
-    while value > 127:
-        made.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*made, value])
 
 
 def test_structures_without_a_title_and_a_code_are_refused(model_of):
