@@ -691,15 +691,16 @@ def load_protocol(name: str) -> Protocol:
     return _with_model(protocol, str(Path(name).absolute().parent / protocol.segment.model))
 
 
-def named(protocol: Protocol) -> Protocol:
+def named(protocol: Protocol, card: ModelCard | None) -> Protocol:
     """The protocol as it is recorded: with its model by name, wherever the card lies.
 
-    Raises:
-        SettingsError: The model's card cannot be read.
+    Args:
+        protocol: Its model may be the path of a card, which is not read: it may be another by now.
+        card: The one that is used; one of ours has its name already.
     """
-    if not is_path(protocol.segment.model):
+    if card is None or not is_path(protocol.segment.model):
         return protocol
-    return _with_model(protocol, load_card(protocol.segment.model).name)
+    return _with_model(protocol, card.name)
 
 
 def _with_model(protocol: Protocol, model: str) -> Protocol:
