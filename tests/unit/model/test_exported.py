@@ -7,6 +7,7 @@ import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,12 @@ WRONG = {
     "labels": (lambda x: (x[:, :1] > 0.5).long(), "whole numbers|gives i64"),
     "probabilities": (lambda x: torch.sigmoid(x[:, :1] * 9 - 4), "probabilities already"),
 }
+WRONG_AS_TORCHSCRIPT = {
+    "sparse": (lambda x: x[:, :1].to_sparse(), "gives a sparse array"),
+    "complex": (lambda x: torch.complex(x[:, :1], x[:, 1:]), "gives complex numbers"),
+    "of 8 bits": (lambda x: x[:, :1].to(torch.float8_e4m3fn), "gives torch.float8_e4m3fn"),
+}
+"""What an ONNX file cannot say."""
 
 
 def test_logits_of_another_precision_are_read_as_the_numbers_that_they_are(model_of):
@@ -178,10 +185,12 @@ def test_logits_of_another_precision_are_read_as_the_numbers_that_they_are(model
         assert (said == 3.25).all()
 
 
-@pytest.mark.parametrize("ending", [".pt", ".onnx"])
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(
+    ("wrong", "ending"),
+    [*product(WRONG, (".pt", ".onnx")), *product(WRONG_AS_TORCHSCRIPT, (".pt",))],
+)
 def test_what_gives_something_else_than_its_card_says_is_refused(model_of, study, wrong, ending):
-    what, message = WRONG[wrong]
+    what, message = (WRONG | WRONG_AS_TORCHSCRIPT)[wrong]
     export = exports.onnx if ending == ".onnx" else exports.torchscript
     content = export(Of(what), tile())
     with pytest.raises(ModelError, match=message):
@@ -201,6 +210,12 @@ def test_the_classes_of_a_softmax_are_told_from_their_probabilities(model_of, st
     with pytest.raises(ModelError, match="without its final softmax"):
         made = exports.torchscript(Of(lambda x: x.softmax(1)), tile())
         model_of(made, ".pt", settings).predict(study)
+
+
+class Nameless(nn.Module):
+    @torch.jit.export
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1]
 
 
 class Two(nn.Module):
@@ -231,6 +246,7 @@ def test_torchscript_that_cannot_be_asked_is_refused(model_of, study):
         (Deep(), "more than one answer"),
         (Raises(), "failed on a tile, so nothing"),
         (nn.Conv3d(3, 1, 1), "expected input.* to have 3 channels"),
+        (Nameless(), "has no method `forward`"),
     ):
         with pytest.raises(ModelError, match=message) as refused:
             model_of(exports.scripted(network), ".pt").predict(study)
