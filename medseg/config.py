@@ -21,14 +21,17 @@ from medseg.core.structures import Structure
 from medseg.core.volume import IntensityUnit
 from medseg.errors import SettingsError
 
-Spacing = tuple[float, float, float]
+Length = Annotated[float, Field(gt=0)]
+Spacing = tuple[Length, Length, Length]
 """Distance in mm between neighbours along R, A and S."""
 
 
 class Settings(BaseModel):
-    """A group of settings: frozen, and unknown keys are refused."""
+    """A group of settings: frozen, and unknown keys and infinite numbers are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Role(Settings):
@@ -468,9 +471,11 @@ class InputSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _one_clip_for_each_role(self) -> "InputSettings":
+    def _one_range_for_each_role(self) -> "InputSettings":
         if len(self.clip) != len(self.roles):
             raise ValueError(f"{len(self.clip)} clip ranges for {len(self.roles)} roles")
+        if any(low >= high for low, high in self.clip):
+            raise ValueError("a clip range goes from a lower to a higher intensity")
         return self
 
 
@@ -699,15 +704,16 @@ def load_protocol(name: str) -> Protocol:
     return _with_model(protocol, str(Path(name).absolute().parent / protocol.segment.model))
 
 
-def named(protocol: Protocol) -> Protocol:
+def named(protocol: Protocol, card: ModelCard | None) -> Protocol:
     """The protocol as it is recorded: with its model by name, wherever the card lies.
 
-    Raises:
-        SettingsError: The model's card cannot be read.
+    Args:
+        protocol: Its model may be the path of a card, which is not read: it may be another by now.
+        card: The one that is used; one of ours has its name already.
     """
-    if not is_path(protocol.segment.model):
+    if card is None or not is_path(protocol.segment.model):
         return protocol
-    return _with_model(protocol, load_card(protocol.segment.model).name)
+    return _with_model(protocol, card.name)
 
 
 def _with_model(protocol: Protocol, model: str) -> Protocol:

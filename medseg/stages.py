@@ -51,7 +51,8 @@ MASK_RECORD = "mask.json"
 """In the folder of stages: what took the place of the model."""
 
 CARD_RECORD = "card.json"
-"""In the folder of stages: the card of the model as it was used; a user may edit it meanwhile."""
+"""In the folder of stages: the card of the model as it is used; a user may edit it meanwhile, so a
+run reads it once."""
 
 COUNTING_RULE = "cc26-peaks"
 """Name of the rule by which lesions are told apart; `segment.separate` says what it means."""
@@ -143,10 +144,12 @@ def ingest(
     from medseg.ingest import guard
 
     with _timed(work, "ingest"):
-        if protocol is not None:
-            _check_roles(protocol)
-        secret = load_site_secret()
-        return guard.hand_on(source, work / run_folder.STAGES, protocol, series, secret)
+        stages = work / run_folder.STAGES
+        card = None if protocol is None else _fitting_card(protocol)
+        chosen = guard.hand_on(source, stages, protocol, series, load_site_secret())
+        card = card or config.load_card(chosen.segment.model)
+        _write_json(stages / CARD_RECORD, config.plain(card))
+        return chosen
 
 
 def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None:
@@ -156,8 +159,7 @@ def segment(work: Path, protocol: Protocol, progress: Progress = silent) -> None
 
     with _timed(work, "segment"):
         study = handover.read_study(work / run_folder.STAGES)
-        card = config.load_card(protocol.segment.model)
-        _write_json(work / run_folder.STAGES / CARD_RECORD, config.plain(card))
+        card = _card(work)
         delineation = delineate_volumes(
             {role: series.volume for role, series in study.series.items()},
             load_model(
@@ -197,7 +199,7 @@ def adopt_mask(work: Path, protocol: Protocol, mask: MaskSettings) -> None:
             acquired,
             chosen=mask,
             settings=protocol.segment,
-            identity=_identity(_inputs(work), record, protocol),
+            identity=_identity(_inputs(work), record, config.named(protocol, _card(work))),
         )
         _write_json(work / run_folder.STAGES / MASK_RECORD, {**record, "rule": rule})
         _hand_on(work, replace(delineation, flags=(*delineation.flags, *given.flags)))
@@ -371,9 +373,7 @@ def _object_run(work: Path, protocol: Protocol) -> "ObjectRun | None":
     if source is None:
         return None
     mask = _mask_record(work)
-    drawn_by = (
-        _card(work, protocol).name if mask is None else f"mask that was given ({mask['kind']})"
-    )
+    drawn_by = _card(work).name if mask is None else f"mask that was given ({mask['kind']})"
     return ObjectRun(source, _run_identity(work, protocol), drawn_by, config.load_structures())
 
 
@@ -425,14 +425,14 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
     stages = work / run_folder.STAGES
     study = handover.read_study(stages)
     mask = _mask_record(work)
-    card = _card(work, protocol) if mask is None else None
+    card = _card(work)
     own = config.is_path(protocol.segment.model)  # medseg holds no other copy of it
     versions = {name: version(name) for name in RECORDED_PACKAGES}
     return RunRecord(
         versions={"medseg": version("medseg"), "python": platform.python_version(), **versions},
-        settings=config.plain(config.named(protocol)),
-        models={card.name: card.sha256} if card is not None else {},
-        cards={card.name: config.plain(card)} if card is not None and own else {},
+        settings=config.plain(config.named(protocol, card)),
+        models={card.name: card.sha256} if mask is None else {},
+        cards={card.name: config.plain(card)} if mask is None and own else {},
         inputs=_inputs(work),
         choice=dict(study.choice),
         identity=_run_identity(work, protocol),
@@ -452,12 +452,10 @@ def _record(work: Path, protocol: Protocol) -> RunRecord:
     )
 
 
-def _card(work: Path, protocol: Protocol) -> ModelCard:
-    """The card of the model that delineates, as it was when it began to."""
+def _card(work: Path) -> ModelCard:
+    """The card of the protocol's model, as it was when the run began."""
     path = work / run_folder.STAGES / CARD_RECORD
-    if path.exists():
-        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
-    return config.load_card(protocol.segment.model)
+    return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def _mask_record(work: Path) -> dict[str, object] | None:
@@ -480,8 +478,8 @@ def _inputs(work: Path) -> dict[str, str]:
     return {role: series.digest for role, series in study.series.items()}
 
 
-def _check_roles(protocol: Protocol) -> None:
-    """Refuse a protocol that does not see to every role of its model.
+def _fitting_card(protocol: Protocol) -> ModelCard:
+    """The card of a protocol's model, if the protocol sees to every role of it.
 
     Raises:
         SettingsError: A role of the model is not among those that the protocol requires.
@@ -494,19 +492,27 @@ def _check_roles(protocol: Protocol) -> None:
             f"protocol requires {', '.join(required)}, so nothing was run.",
             "Give the protocol the roles of its model, the main one first, or another model.",
         )
+    return card
 
 
 def _run_identity(work: Path, protocol: Protocol) -> str:
     """The identity of a run, by its model or by the mask that took the model's place."""
     mask = _mask_record(work)
-    drawn_by = _card(work, protocol) if mask is None else mask
-    return _identity(_inputs(work), drawn_by, protocol)
+    card = _card(work)
+    drawn_by = card if mask is None else mask
+    return _identity(_inputs(work), drawn_by, config.named(protocol, card))
 
 
 def _identity(
     inputs: Mapping[str, str], drawn_by: ModelCard | Mapping[str, object], protocol: Protocol
 ) -> str:
-    """Digest of all that determines the labels: equal identity, equal labels."""
+    """Digest of all that determines the labels: equal identity, equal labels.
+
+    Args:
+        inputs: Role to the digest of its voxels.
+        drawn_by: The model's card, or the record of a mask.
+        protocol: As `config.named` gives it.
+    """
     source: dict[str, object] = (
         {
             "weights": drawn_by.sha256,
@@ -520,7 +526,7 @@ def _identity(
         "inputs": dict(inputs),
         "roles": config.plain(protocol)["roles"],
         **source,
-        "segment": config.plain(config.named(protocol).segment),
+        "segment": config.plain(protocol.segment),
         "version": version("medseg"),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -14,6 +14,9 @@ ASK_AGAIN = (
     "Correct the card's section `network`, or export the network again (docs/own-models.md)."
 )
 
+READ = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Types of what may be logits."""
+
 
 class ExportedNetwork(nn.Module):
     """It gives for each tile the logits and offsets that a network of ours would give.
@@ -100,10 +103,8 @@ def _checked(said: object, tile: Tensor, settings: ExportedSettings) -> Tensor:
             "gives more than one answer, or one that is no array",
             "Export it with one output, without deep supervision.",
         )
-    if not said.is_floating_point():
-        raise _refused(
-            "gives whole numbers, such as labels", "Export it so that it gives logits (float32)."
-        )
+    if said.layout is not torch.strided or said.dtype not in READ:
+        raise _refused(_instead(said), "Export it so that it gives logits (float32).")
     if said.ndim != tile.ndim or said.shape[:1] + said.shape[2:] != tile.shape[:1] + tile.shape[2:]:
         raise _refused(
             f"gives an answer of {_sizes(said)} for a tile of {_sizes(tile)}",
@@ -126,6 +127,17 @@ def _checked(said: object, tile: Tensor, settings: ExportedSettings) -> Tensor:
             f"Export it without its final {settings.activation}.",
         )
     return said
+
+
+def _instead(said: Tensor) -> str:
+    """What a network gives that are no logits to be read."""
+    if said.layout is not torch.strided:
+        return "gives a sparse array, or one of another layout"
+    if said.is_complex():
+        return "gives complex numbers"
+    if said.is_floating_point():
+        return f"gives {said.dtype}"
+    return "gives whole numbers, such as labels"
 
 
 def _refused(what: str, remedy: str) -> ModelError:

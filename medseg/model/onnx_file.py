@@ -12,7 +12,7 @@ GRAPH_OF_MODEL = 7
 INNER: Mapping[str, Mapping[int, str]] = {
     "model": {GRAPH_OF_MODEL: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
@@ -25,6 +25,9 @@ ELSEWHERE = (13, 14)
 
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 """Wire types."""
+
+LOWEST_TAG, HIGHEST_TAG = 1 << 3, 2**32 - 1
+"""Of field 1, and of 32 bits."""
 
 
 class NotOnnxError(ValueError):
@@ -56,8 +59,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Number and value of each field; of numbers of fixed length none is asked for."""
     at = 0
     while at < len(message):
-        key, at = _varint(message, at)
-        number, wire = key >> 3, key & 7
+        tag, at = _tag(message, at)
+        number, wire = tag >> 3, tag & 7
         if wire == VARINT:
             value, at = _varint(message, at)
             yield number, value
@@ -71,6 +74,18 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             at += 8 if wire == EIGHT_BYTES else 4
         else:
             raise NotOnnxError(f"wire type {wire}")
+
+
+def _tag(message: memoryview, at: int) -> tuple[int, int]:
+    """Number and wire type of a field in one, and where they end.
+
+    They have 32 bits. Where more are given, or in more bytes than it takes, another reader may see
+    another field: that of OpenVINO drops the bits above.
+    """
+    tag, end = _varint(message, at)
+    if not LOWEST_TAG <= tag <= HIGHEST_TAG or end - at != -(-tag.bit_length() // 7):
+        raise NotOnnxError(f"tag {tag} in {end - at} bytes")
+    return tag, end
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -130,6 +130,17 @@ def _check_ports(model: Any, openvino: ModuleType, shape: Shape) -> None:
             "so nothing was predicted.",
             "Export it in float32.",
         )
+    # OpenVINO hands on the bits of a type that numpy lacks as numbers of one that it has.
+    if model.outputs[0].element_type not in (
+        openvino.Type.f32,
+        openvino.Type.f64,
+        openvino.Type.f16,
+    ):
+        raise ModelError(
+            f"The exported network gives {model.outputs[0].element_type.to_string()}, and logits "
+            "are read as float32, float64 or float16, so nothing was predicted.",
+            "Export it so that it gives logits (float32).",
+        )
 
 
 @contextmanager

@@ -38,6 +38,11 @@ def opened(content: bytes) -> Callable[[Tensor], object]:
             network = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, torch.jit.Error) as error:
         raise _not_torchscript(error) from error
+    if not hasattr(network, "forward"):
+        raise ModelError(
+            "The exported network has no method `forward`, so nothing was predicted.",
+            "Export the module whose `forward` takes a tile and gives logits.",
+        )
     network.eval()
 
     def ask(tile: Tensor) -> object:

@@ -8,14 +8,14 @@ import hashlib
 import hmac
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from medseg import config
-from medseg.config import MaskSettings, Protocol
+from medseg.config import MaskSettings, ModelCard, Protocol
 from medseg.errors import SourceNotFoundError, UnreadableFileError
 from medseg.formats import nifti
 from medseg.formats.storage import PASSING_WHILE_READ, files_below, storage_fault
@@ -45,12 +45,15 @@ class ListedStudy:
     mask: MaskSettings | None = None
 
 
-def fingerprint(study: ListedStudy, secret: bytes | None = None) -> str:
+def fingerprint(
+    study: ListedStudy, secret: bytes | None = None, used: ModelCard | None = None
+) -> str:
     """Hash what determines the outputs: files, settings, weights and versions.
 
     Args:
         study: Its files are read whole.
         secret: The site's, which its pseudonyms are keyed with: another secret, other outputs.
+        used: The card of the user's that it was done with; None reads the one that is there now.
 
     Returns:
         64 hexadecimal digits. Moving or renaming a DICOM study does not change them.
@@ -59,14 +62,19 @@ def fingerprint(study: ListedStudy, secret: bytes | None = None) -> str:
         SourceNotFoundError: There is nothing at its path, or nothing but folders.
         UnreadableFileError: A file may not be read.
         ResourceError: The storage failed, or a file went away meanwhile.
+        SettingsError: The card of the user's cannot be read.
     """
+    protocol = study.protocol
+    own = None
+    if protocol is not None and config.is_path(protocol.segment.model):
+        own = used or config.load_card(protocol.segment.model)
     keyed = None if secret is None else hmac.digest(secret, b"medseg worklist", "sha256").hex()
     parts = {
         "files": _content(study.source),
         "series": {role: _content(path) for role, path in sorted(study.series.items())},
         "mask": _mask(study.mask),
-        "settings": None if study.protocol is None else config.plain(config.named(study.protocol)),
-        "configs": _configs(None if study.protocol is None else study.protocol.segment.model),
+        "settings": None if protocol is None else config.plain(config.named(protocol, own)),
+        "configs": _configs(None if protocol is None else protocol.segment.model, own),
         "versions": _versions(),
         "secret": keyed,
     }
@@ -117,32 +125,30 @@ def _mask(mask: MaskSettings | None) -> object:
     return {**settings, "file": _content(mask.path)}
 
 
-def _configs(model: str | None) -> Mapping[str, object]:
-    """As `_read_configs`; those of ours are read once, a card of the user's may change meanwhile.
-
-    To parse them takes longer than to recognise a finished study.
-    """
-    own = model is not None and config.is_path(model)
-    return _read_configs(model) if own else _kept_configs(model)
-
-
-@cache
-def _kept_configs(model: str | None) -> Mapping[str, object]:
-    return _read_configs(model)
-
-
-def _read_configs(model: str | None) -> Mapping[str, object]:
+def _configs(model: str | None, own: ModelCard | None) -> Mapping[str, object]:
     """The cards, which pin the weights, and the structures that a study may be done with.
 
     Args:
         model: The one that a protocol names; None where any embedded protocol may be chosen.
+        own: The card of a model of the user's, which the others are no part of.
     """
+    if own is not None:
+        return _told((), (own,))
+    return _embedded(model)
+
+
+@cache
+def _embedded(model: str | None) -> Mapping[str, object]:
+    """Those of ours, read once: to parse them takes longer than to recognise a finished study."""
     protocols = [config.load_protocol(name) for name in config.embedded("protocols")]
-    chosen = [] if model is not None else [config.plain(one) for one in protocols]
     models = {one.segment.model for one in protocols} if model is None else {model}
     cards = [config.load_card(name) for name in sorted(models)]
+    return _told(protocols if model is None else (), cards)
+
+
+def _told(protocols: Sequence[Protocol], cards: Sequence[ModelCard]) -> Mapping[str, object]:
     return {
-        "protocols": chosen,
+        "protocols": [config.plain(one) for one in protocols],
         "cards": {card.name: config.plain(card) for card in cards},
         "structures": {name: repr(one) for name, one in sorted(config.load_structures().items())},
     }

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medseg import batch_table, manifest
+from medseg import batch_table, config, manifest
+from medseg.config import ModelCard
 from medseg.errors import MedsegError, ResourceError, RunFolderError, SourceNotFoundError
 from medseg.formats.storage import fault_name
 from medseg.run_folder import RUN_RECORD, machine_faults
@@ -203,10 +204,10 @@ def _do(
         work.mkdir(parents=True)
         try:
             process.delineate(study, work / "run", digest, limit_seconds)
-            if fingerprint(study, secret) != digest:
+            if fingerprint(study, secret, _own_card(study, work / "run")) != digest:
                 raise ResourceError(
-                    "Files of the study came or changed while it was done, so this result was "
-                    "dropped.",
+                    "Files of the study or the card of its model came or changed while it was "
+                    "done, so this result was dropped.",
                     "Nothing is to be done: it is tried again.",
                 )
             _publish(work / "run", run, mine)
@@ -219,6 +220,14 @@ def _do(
         finally:
             _clear(work)
         return _row(study.number, digest, outcome, run)
+
+
+def _own_card(study: ListedStudy, run: Path) -> ModelCard | None:
+    """The card of the user's that a run was made with; the file may be another again by now."""
+    if study.protocol is None or not config.is_path(study.protocol.segment.model):
+        return None
+    cards = json.loads((run / RUN_RECORD).read_bytes())["cards"]
+    return next((config.parse(ModelCard, card) for card in cards.values()), None)
 
 
 def _publish(made: Path, run: Path, mine: Lease) -> None:

@@ -21,12 +21,14 @@ from torch import nn
 from medseg import config, stages
 from medseg.bench.compete import compete
 from medseg.config import ModelCard
-from medseg.errors import MedsegError, ModelError, SettingsError
+from medseg.errors import MedsegError, ModelError, ResourceError, SettingsError
 from medseg.formats import tables
 from medseg.model.load import check_model, load_model
 from medseg.phantom.body import small_phantom
 from medseg.phantom.study import write_study
 from medseg.worklist.fingerprint import ListedStudy, fingerprint
+from medseg.worklist.outcome import Outcome
+from medseg.worklist.work import do_study, run_name
 from tests import exports
 
 SHAPE = (40, 44, 52)
@@ -151,23 +153,73 @@ def test_a_card_that_lies_elsewhere_gives_the_same_labels_another_card_another_i
     assert fingerprint(ListedStudy(1, known.image, again)) == fingerprints[2]
 
 
+@pytest.mark.parametrize("at", [("ingest", 1), ("measure", 0)])
 def test_a_card_that_is_edited_during_a_run_is_recorded_as_it_was_used(
-    tmp_path: Path, known: Known
+    tmp_path: Path, known: Known, at: tuple[str, float]
 ) -> None:
     protocol = exports.write(tmp_path / "model", content("hot.ts"), "hot.ts")
     card = protocol.parent / "card.yaml"
-    used = config.load_card(str(card))
+    used, text = config.load_card(str(card)), card.read_text()
+    chosen = config.load_protocol(str(protocol))
+    identities = set()
+    other = text.replace(used.sha256, "f" * 64).replace("hot-spots", "other")
+    assert config.parse(ModelCard, yaml.safe_load(other)).name == "other"
+    for n, edited in enumerate((text, other, "name: [")):
+        card.write_text(text)
 
-    def edit(stage: str, _share: float) -> None:
-        if stage == "measure":
-            card.write_text(card.read_text().replace(used.sha256, "f" * 64))
+        def edit(stage: str, share: float, edited: str = edited) -> None:
+            if (stage, share) == at:
+                card.write_text(edited)
 
-    run = tmp_path / "run"
-    stages.delineate(known.image, run, config.load_protocol(str(protocol)), progress=edit)
-    record = json.loads((run / "run.json").read_text())
-    assert config.load_card(str(card)).sha256 == "f" * 64
-    assert record["models"] == {"hot-spots": used.sha256}
-    assert config.parse(ModelCard, record["cards"]["hot-spots"]) == used
+        run = tmp_path / f"run-{n}"
+        stages.delineate(known.image, run, chosen, progress=edit)
+        assert card.read_text() == edited
+        record = json.loads((run / "run.json").read_text())
+        assert record["models"] == {"hot-spots": used.sha256}
+        assert config.parse(ModelCard, record["cards"]["hot-spots"]) == used
+        assert record["settings"]["segment"]["model"] == "hot-spots"
+        identities.add(record["identity"])
+    assert len(identities) == 1
+
+
+@dataclass
+class Editing:
+    """It does a study here, with the card that is there before and at a moment of the run."""
+
+    card: Path
+    before: str
+    meanwhile: str
+    after: str
+
+    def delineate(self, study: ListedStudy, run: Path, digest: str, _seconds: float) -> None:
+        self.card.write_text(self.before)
+
+        def edit(stage: str, _share: float) -> None:
+            if stage == "measure":
+                self.card.write_text(self.meanwhile)
+
+        stages.delineate(study.source, run, study.protocol, progress=edit, fingerprint=digest)
+        self.card.write_text(self.after)
+
+
+def test_a_worklist_files_a_run_under_the_card_that_it_was_made_with(
+    tmp_path: Path, known: Known
+) -> None:
+    """Whatever the card is by then: one that came and went, or one that cannot be read."""
+    protocol = exports.write(tmp_path / "model", content("hot.ts"), "hot.ts")
+    card = protocol.parent / "card.yaml"
+    text = card.read_text()
+    study = ListedStudy(1, known.image, config.load_protocol(str(protocol)))
+    digest, runs = fingerprint(study), tmp_path / "runs"
+    other = text.replace("- - 0", "- - 1")
+    assert other != text
+    with pytest.raises(ResourceError, match="card of its model came or changed"):
+        do_study(study, runs, Editing(card, other, other, text))  # type: ignore[arg-type]
+    assert not (runs / run_name(digest)).exists()
+    row = do_study(study, runs, Editing(card, text, other, "name: ["))  # type: ignore[arg-type]
+    assert (row.outcome, row.fingerprint) == (Outcome.DONE, digest)
+    card.write_text(other)
+    assert fingerprint(study) != digest
 
 
 def test_what_does_not_fit_ends_in_two_sentences_and_leaves_nothing(
@@ -217,6 +269,11 @@ def test_a_file_that_is_missing_or_another_is_refused(
         ({"weights": "w.pkl"}, "end in .pt or .ts or .onnx"),
         ({"name": "../../evil"}, "name"),
         ({"sha256": "12"}, "sha256"),
+        (exports.sections(input={"clip": [[0, float("inf")]]}), r"input\.clip.* finite"),
+        (exports.sections(input={"clip": [[20, 20]]}), "from a lower to a higher"),
+        (exports.sections(input={"spacing_mm": [float("nan"), 3, 3]}), r"input\.spacing_mm\.0"),
+        (exports.sections(input={"spacing_mm": [4, 0, 3]}), r"input\.spacing_mm\.1: .*than 0"),
+        ({"scores": {"ours": {"dice": float("nan")}}}, r"scores\.ours\.dice: .*finite"),
         (exports.sections(input={"whole_tiles": False}), "whole_tiles"),
         (exports.sections(input={"tile": [16, 24, 21]}), "multiple of network.tile_step"),
         (exports.sections(network={"channels": [3, 4]}), "network.exported.channels"),

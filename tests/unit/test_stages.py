@@ -69,6 +69,8 @@ def test_an_export_that_says_something_else_is_named_and_nothing_is_published(
         handover.write_instances(folder / "organs", one.organs)
         tables.write_json(folder / "rows.json", one.rows)
         write_source(folder, "pet", one.run.source)
+        card = config.load_card("pet-lesions")
+        (folder / stages.CARD_RECORD).write_text(card.model_dump_json())
         tables.write_csv(work / run_folder.TABLE_CSV, [*one.rows, one.rows[0]])
         stages.verify(work, changed())
     assert list(tmp_path.iterdir()) == []

@@ -7,12 +7,13 @@ import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from scipy.special import logit, softmax
 from torch import nn
 
@@ -167,15 +168,29 @@ WRONG = {
     "without a batch": (lambda x: x[0, :1], "1 x 12 x 8 x 16 for a tile"),
     "no numbers": (lambda x: torch.log(x[:, :1] - 2), "no finite numbers"),
     "infinite": (lambda x: 1 / (x[:, :1] * 0), "no finite numbers"),
-    "labels": (lambda x: (x[:, :1] > 0.5).long(), "whole numbers"),
+    "labels": (lambda x: (x[:, :1] > 0.5).long(), "whole numbers|gives i64"),
     "probabilities": (lambda x: torch.sigmoid(x[:, :1] * 9 - 4), "probabilities already"),
 }
+WRONG_AS_TORCHSCRIPT = {
+    "sparse": (lambda x: x[:, :1].to_sparse(), "gives a sparse array"),
+    "complex": (lambda x: torch.complex(x[:, :1], x[:, 1:]), "gives complex numbers"),
+    "of 8 bits": (lambda x: x[:, :1].to(torch.float8_e4m3fn), "gives torch.float8_e4m3fn"),
+}
+"""What an ONNX file cannot say."""
 
 
-@pytest.mark.parametrize("ending", [".pt", ".onnx"])
-@pytest.mark.parametrize("wrong", WRONG)
+def test_logits_of_another_precision_are_read_as_the_numbers_that_they_are(model_of):
+    for kind in (TensorProto.FLOAT16, TensorProto.DOUBLE):
+        said = model_of(cast(kind), ".onnx").network.ask(torch.full((1, 2, *TILE), 3.25))
+        assert (said == 3.25).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "ending"),
+    [*product(WRONG, (".pt", ".onnx")), *product(WRONG_AS_TORCHSCRIPT, (".pt",))],
+)
 def test_what_gives_something_else_than_its_card_says_is_refused(model_of, study, wrong, ending):
-    what, message = WRONG[wrong]
+    what, message = (WRONG | WRONG_AS_TORCHSCRIPT)[wrong]
     export = exports.onnx if ending == ".onnx" else exports.torchscript
     content = export(Of(what), tile())
     with pytest.raises(ModelError, match=message):
@@ -195,6 +210,12 @@ def test_the_classes_of_a_softmax_are_told_from_their_probabilities(model_of, st
     with pytest.raises(ModelError, match="without its final softmax"):
         made = exports.torchscript(Of(lambda x: x.softmax(1)), tile())
         model_of(made, ".pt", settings).predict(study)
+
+
+class Nameless(nn.Module):
+    @torch.jit.export
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1]
 
 
 class Two(nn.Module):
@@ -225,6 +246,7 @@ def test_torchscript_that_cannot_be_asked_is_refused(model_of, study):
         (Deep(), "more than one answer"),
         (Raises(), "failed on a tile, so nothing"),
         (nn.Conv3d(3, 1, 1), "expected input.* to have 3 channels"),
+        (Nameless(), "has no method `forward`"),
     ):
         with pytest.raises(ModelError, match=message) as refused:
             model_of(exports.scripted(network), ".pt").predict(study)
@@ -284,16 +306,22 @@ def test_an_operator_that_torch_does_not_have_is_named(model_of):
         model_of(other, ".pt")
 
 
-def graph(nodes, inputs=None, outputs=("y",), initializers=(), kind=TensorProto.FLOAT) -> bytes:
+def graph(nodes, inputs=None, gives=None, initializers=(), kind=TensorProto.FLOAT, **more) -> bytes:
     takes = inputs or [helper.make_tensor_value_info("x", kind, (1, 2, "i", "j", "k"))]
-    gives = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
+    gives = gives or [helper.make_tensor_value_info("y", kind, None)]
     made = helper.make_graph(nodes, "g", takes, gives, list(initializers))
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ours", 1)]
-    return helper.make_model(made, opset_imports=opsets, ir_version=9).SerializeToString()
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ours", 1)]
+    whole = helper.make_model(made, opset_imports=opsets, ir_version=10, **more)
+    return whole.SerializeToString()
 
 
 def relu(**options) -> bytes:
     return graph([helper.make_node("Relu", ["x"], ["y"])], **options)
+
+
+def cast(kind: int) -> bytes:
+    gives = helper.make_tensor_value_info("y", kind, None)
+    return graph([helper.make_node("Cast", ["x"], ["y"], to=kind)], gives=[gives])
 
 
 def test_onnx_that_cannot_be_run_is_refused(model_of):
@@ -320,7 +348,8 @@ def test_onnx_that_cannot_be_run_is_refused(model_of):
         (graph([helper.make_node("Add", ["x", "z"], ["y"])], inputs=two), "2 inputs and 1 outputs"),
         (
             graph(
-                [helper.make_node("Split", ["x"], ["y", "z"], num_outputs=2, axis=1)], outputs="yz"
+                [helper.make_node("Split", ["x"], ["y", "z"], num_outputs=2, axis=1)],
+                gives=[helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in "yz"],
             ),
             "1 inputs and 2 outputs",
         ),
@@ -328,6 +357,10 @@ def test_onnx_that_cannot_be_run_is_refused(model_of):
         (other["tile"], r"takes \[1,2,16,16,16\]"),
         (other["rank"], r"tiles of 1 x 2 x 12 x 8 x 16"),
         (relu(kind=TensorProto.FLOAT16), "takes f16"),
+        (cast(TensorProto.BFLOAT16), "gives bf16, and logits are read as float32"),
+        (cast(TensorProto.FLOAT8E4M3FN), "gives f8e4m3, and"),
+        (cast(TensorProto.INT4), "gives i4, and"),
+        (cast(TensorProto.BOOL), "gives boolean, and"),
         (
             graph([helper.make_node("Conv", ["x", "w"], ["y"])], initializers=[weight]),
             "cannot be read or run as ONNX",
@@ -335,6 +368,14 @@ def test_onnx_that_cannot_be_run_is_refused(model_of):
     ):
         with pytest.raises(ModelError, match=message):
             model_of(content, ".onnx")
+
+
+def varint(value: int) -> bytes:
+    made = bytearray()
+    while value > 127:
+        made.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*made, value])
 
 
 def elsewhere(place: str, **more: str):
@@ -358,12 +399,25 @@ def test_weights_in_another_file_are_refused_wherever_the_model_names_them(
     )
     yes = numpy_helper.from_array(np.array(True), "yes")
     both = helper.make_node("If", ["yes"], ["w"], then_branch=branch, else_branch=branch)
+    inside = helper.make_node("Constant", [], ["w"])
+    inside.attribute.add(name="value", ref_attr_name="value", type=AttributeProto.TENSOR)
+    function = helper.make_function(
+        "ours",
+        "F",
+        ["x"],
+        ["y"],
+        [inside, *conv],
+        [helper.make_opsetid("", 21)],
+        attribute_protos=[helper.make_attribute("value", elsewhere("w.bin"))],
+    )
+    called = helper.make_node("F", ["x"], ["y"], domain="ours")
     for content in (
         graph(conv, initializers=[elsewhere("w.bin")]),
         graph(conv, initializers=[elsewhere("../../etc/passwd")]),
         graph(conv, initializers=[elsewhere("*/_ORT_MEM_ADDR_/*", offset="4096", length="8")]),
         graph([constant, *conv]),
         graph([both, *conv], initializers=[yes]),
+        graph([called], functions=[function]),
     ):
         assert keeps_weights_elsewhere(content)
         with pytest.raises(ModelError, match="weights in other files"):
@@ -406,6 +460,25 @@ def test_a_length_beyond_the_end_is_no_onnx(content):
         keeps_weights_elsewhere(content)
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        varint((13 + 2**29) << 3 | 2),  # 13, where data lies, to who drops the bits above 32
+        varint(2**64 - 1),
+        b"\xea\x00",
+        b"\x02",
+        b"\x00",
+    ],
+)
+def test_a_tag_that_another_reader_may_read_as_another_field_is_no_onnx(model_of, tag):
+    tensor = b"\x2a" + varint(len(tag) + 1) + tag + b"\x00"
+    content = b"\x3a" + varint(len(tensor)) + tensor
+    with pytest.raises(NotOnnxError, match=r"tag \d+ in"):
+        keeps_weights_elsewhere(content)
+    with pytest.raises(ModelError, match="cannot be read or run as ONNX"):
+        model_of(content, ".onnx")
+
+
 def test_graphs_within_graphs_end():
     inner = b""
     for _ in range(3000):
@@ -413,14 +486,6 @@ def test_graphs_within_graphs_end():
         node = b"\x2a" + varint(len(attribute)) + attribute
         inner = b"\x0a" + varint(len(node)) + node
     assert not keeps_weights_elsewhere(b"\x3a" + varint(len(inner)) + inner)
-
-
-def varint(value: int) -> bytes:
-    made = bytearray()
-    while value > 127:
-        made.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*made, value])
 
 
 def test_structures_without_a_title_and_a_code_are_refused(model_of):
