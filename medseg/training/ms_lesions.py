@@ -41,7 +41,13 @@ MASK = "_lesion_mask.nii.gz"
 PRIOR_BLUR_MM = 5.0
 """Standard deviation of the blur of the map of where lesions lie: 27 patients are few."""
 
-SEPARATION = SegmentSettings(model="unpublished", peak_prominence=1, core_sides=7, min_peak=0.99)
+SEPARATION = SegmentSettings(
+    model="unpublished",
+    foreground_threshold=0.55,
+    min_peak=0.99,
+    peak_prominence=1,
+    core_sides=7,
+)
 """Nothing says where confluent lesions end, so each component is one; what a lesion encloses may
 be a ventricle, so no core is filled; and what the model is nowhere sure of is left out."""
 
