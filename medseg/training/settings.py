@@ -191,6 +191,7 @@ class PaintedLesionsTask(Settings):
     """MS lesions on FLAIR: few real cases, and lesions painted from masks of further patients.
 
     A sample is voxels, each with its features, of one of a fixed number of pictures of the brains.
+    Of `augment` only what a scanner does to values counts: pictures are not turned, bent or cut.
     """
 
     kind: Literal["painted-lesions"] = "painted-lesions"

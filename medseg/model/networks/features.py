@@ -2,8 +2,9 @@
 
 Two labelled patients are too few for a network to learn what tells a lesion from cortex, choroid
 plexus and the caps of ventricles; brightness against surroundings, shape, what lies near and what
-the other hemisphere has there say it. Everything is in mm and in multiples of the tissue's
-intensity, so that it means the same in every brain.
+the other hemisphere has there say it. All is in mm and in multiples of the tissue's intensity, so
+that it means the same in every brain; only the median and the opening of ventricles, which take
+away single voxels, are in voxels.
 """
 
 from collections.abc import Iterator

@@ -24,6 +24,7 @@ from medseg.training.brains import (
     seen,
 )
 from medseg.training.datasets import TrainingDataError, make_case
+from medseg.training.export import held_out_scores
 from medseg.training.fit import begin, run
 from medseg.training.ms_lesions import measure, summary
 from medseg.training.settings import PaintedLesionsTask
@@ -337,3 +338,22 @@ def test_a_validation_is_a_mean_over_the_cases_that_are_scored(run_of):
     assert next(iter(told)) == "val_lesion_f1"
     assert set(told.values()) == {1}
     assert set(ms_lesions.read(run_of()).validate(Brighter(200)).values()) == {0}
+
+
+def test_each_patient_is_scored_by_a_network_that_learnt_from_the_other(run_of, monkeypatch):
+    settings = run_of().model_copy(
+        update={"steps": 150, "checkpoint_steps": 150, "learning_rate": 1e-2, "ema": 0.9}
+    )
+    read, learnt = ms_lesions.read, []
+
+    def noted(one):
+        task = read(one)
+        learnt.append([case.name for case in task.learnt])
+        return task
+
+    monkeypatch.setattr(ms_lesions, "read", noted)
+    scores = held_out_scores(settings)
+    assert learnt == [["b"], ["a"]]
+    assert list(scores) == [f"held out: ms_flair {name} (cc26-any-overlap)" for name in "ab"]
+    assert all(row["lesion_f1"] == 1 for row in scores.values())
+    assert held_out_scores(run_of(fold=0)) == {}
