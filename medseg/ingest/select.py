@@ -109,6 +109,7 @@ def choose_protocol(
     """
     filled: dict[str, int] = {}
     lacks: list[InputError] = []
+    unasked: list[str] = []
     for protocol in protocols:
         choices: dict[str, Choice] = {}
         try:
@@ -118,6 +119,7 @@ def choose_protocol(
             continue
         if not _is_for(protocol, choices[protocol.main_role].series):
             lacks.append(_unstated(protocol))
+            unasked.append(protocol.name)
             continue
         filled[protocol.name] = sum(choice.series is not None for choice in choices.values())
     best = [name for name, count in filled.items() if count == max(filled.values())]
@@ -126,7 +128,10 @@ def choose_protocol(
     if len(best) == 1:
         chosen = next(protocol for protocol in protocols if protocol.name == best[0])
         why = "it is the only one" if len(filled) == 1 else "it uses the most series of those"
-        return chosen, f"{chosen.name}: {why} whose roles the study can fill."
+        because = f"{chosen.name}: {why} whose roles the study can fill."
+        if unasked:
+            because += f" {', '.join(unasked)} would fit too, where asked for by name."
+        return chosen, because
     if best:
         raise SeriesChoiceError(
             f"Several protocols fit the study equally well: {', '.join(sorted(best))}.",
@@ -134,9 +139,12 @@ def choose_protocol(
         )
     if len(lacks) == 1 or not here.accepted:
         raise lacks[0]
+    advice = "Choose one with --protocol NAME and its series with --series ROLE=PATH."
+    if unasked:
+        advice += f" {', '.join(unasked)} would fit, but must be asked for by name."
     raise SeriesChoiceError(
         f"No protocol fits the study, which holds {listing(here)}.",
-        "Choose one with --protocol NAME and its series with --series ROLE=PATH.",
+        advice,
     )
 
 

@@ -76,4 +76,5 @@ def test_the_card_says_what_a_patient_who_was_not_learnt_from_gets():
     held_out = [row for name, row in scores.items() if name.startswith("held out")]
     assert len(held_out) == len(PATIENTS)
     assert np.mean([row["lesion_f1"] for row in held_out]) >= 0.55
+    assert np.mean([row["dice"] for row in held_out]) >= 0.5
     assert all("no evidence" in name for name in scores if not name.startswith("held out"))

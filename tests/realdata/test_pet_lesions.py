@@ -52,9 +52,9 @@ def test_other_tiles_move_an_outline_little(bundle, val):
     model, settings = bundle
     case = val[1]
     tile = model.card.input.model_copy(update={"tile": (56, 56, 72)})
-    small = replace(model, card=model.card.model_copy(update={"input": tile}), tile_overlap=0.5)
+    larger = replace(model, card=model.card.model_copy(update={"input": tile}), tile_overlap=0.5)
     one = foreground(model, case) >= settings.foreground_threshold
-    other = foreground(small, case) >= settings.foreground_threshold
+    other = foreground(larger, case) >= settings.foreground_threshold
     assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.9
 
 

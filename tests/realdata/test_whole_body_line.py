@@ -111,8 +111,8 @@ def test_little_of_the_normal_uptake_is_called_lesion(shared_data: Path, run: Pa
     known[tuple(indices.T)] = True
     voxel_ml = abs(np.linalg.det(mask.affine[:3, :3])) / 1000
     apart = ~np.isin(labels, np.unique(labels[known])) & (labels > 0)
-    assert (apart.sum() * voxel_ml) < 60
-    assert ((labels > 0) & ~known).sum() * voxel_ml < 160
+    assert (apart.sum() * voxel_ml) < 12
+    assert ((labels > 0) & ~known).sum() * voxel_ml < 75
 
 
 def test_the_record_says_what_was_used_within_two_gibibytes(run: Path) -> None:

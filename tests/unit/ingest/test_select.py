@@ -207,7 +207,11 @@ def test_an_experimental_protocol_is_never_chosen_unasked(tmp_path):
     trial = protocol("trial", ct=CT).model_copy(update={"experimental": True})
     dicom_series.write(tmp_path / "ct", ct())
     here = judge(tmp_path / "ct")
-    assert choose_protocol(here, [usual, trial])[0].name == "usual"
+    chosen, why = choose_protocol(here, [usual, trial])
+    assert chosen.name == "usual"
+    assert why.endswith("trial would fit too, where asked for by name.")
+    with pytest.raises(SeriesChoiceError, match="trial would fit, but must be asked for"):
+        choose_protocol(here, [protocol("pet", pet=PET), trial])
     with pytest.raises(SeriesChoiceError, match="experimental"):
         choose_protocol(here, [trial])
 

@@ -158,7 +158,7 @@ def test_a_fold_that_does_not_exist_is_refused(run_of):
         ms_lesions.read(run_of(fold=2))
 
 
-def test_without_painting_voxelslesion_voxels_are_the_bright_ones(run_of):
+def test_without_painting_voxels_of_lesions_are_the_bright_ones(run_of):
     task = ms_lesions.read(run_of(pictures=1, fold=0))
     bright = seen_of(task, "intensity") > 1.5
     sample = task.sample(np.random.default_rng(1))
