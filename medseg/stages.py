@@ -469,8 +469,22 @@ def _mask_record(work: Path) -> dict[str, object] | None:
 
 def _peaks_kib() -> tuple[int, int]:
     """Of this process, and of the largest that it started to read files."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return resource.getrusage(who[0]).ru_maxrss, resource.getrusage(who[1]).ru_maxrss
+    return _own_peak_kib(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+def _own_peak_kib() -> int:
+    """Of this process alone.
+
+    Linux carries the peak of whoever started a process over into its `ru_maxrss` (exec keeps it),
+    so that a run started from a large notebook would be recorded as that large; `VmHWM` begins
+    anew.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _inputs(work: Path) -> dict[str, str]:

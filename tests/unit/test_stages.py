@@ -1,5 +1,7 @@
 """What the stages add to the verbs: settings that agree, identities, and faults of the machine."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,13 @@ def test_what_determines_the_labels_determines_the_identity() -> None:
         stages._identity(inputs, card, changed(roles={"pet": {"modality": "PT", "unit": "Bq/mL"}})),
     }
     assert len(others | {same}) == 8
+
+
+def test_the_memory_of_who_started_a_run_is_not_the_runs_own():
+    inner = "from medseg.stages import _own_peak_kib; print(_own_peak_kib())"
+    outer = (
+        "import subprocess, sys; large = b'1' * (900 << 20); "
+        f"subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True, check=True)
+    assert 10 < int(done.stdout) / 1024 < 700

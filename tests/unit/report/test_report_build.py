@@ -192,5 +192,5 @@ def test_an_image_without_a_physical_unit_makes_no_claim_about_suv() -> None:
 
 @pytest.mark.parametrize("window", [(5, 5), (10, 0), (0, float("nan"))])
 def test_a_window_that_shows_nothing_is_refused(window: tuple[float, float]) -> None:
-    with pytest.raises(ValidationError, match="is empty"):
+    with pytest.raises(ValidationError, match=r"is empty|finite number"):
         ReportSettings(window=window)
