@@ -25,6 +25,7 @@ from medseg.core.report import RunRecord
 from medseg.core.study import QualityFlag
 from medseg.errors import SettingsError
 from medseg.formats import handover, nifti, tables
+from medseg.memory import own_peak_kib
 from medseg.site_secret import load_site_secret
 
 if TYPE_CHECKING:
@@ -469,22 +470,7 @@ def _mask_record(work: Path) -> dict[str, object] | None:
 
 def _peaks_kib() -> tuple[int, int]:
     """Of this process, and of the largest that it started to read files."""
-    return _own_peak_kib(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-
-
-def _own_peak_kib() -> int:
-    """Of this process alone.
-
-    Linux carries the peak of whoever started a process over into its `ru_maxrss` (exec keeps it),
-    so that a run started from a large notebook would be recorded as that large; `VmHWM` begins
-    anew.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return own_peak_kib(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
 def _inputs(work: Path) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """One model on every case, separated in every way that its outputs allow."""
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from medseg.core.prediction import Progress, VoxelPrediction, silent
 from medseg.core.volume import Volume
 from medseg.errors import SettingsError
 from medseg.evaluate.scores import Scores, evaluate
+from medseg.memory import own_peak_kib
 from medseg.segment.clean import fill_cores
 from medseg.segment.confidence import sure_of
 from medseg.segment.delineate import is_lesion
@@ -117,7 +117,7 @@ def run_model(name: str, cases: Sequence[CaseFiles]) -> list[Entry]:
             seconds = predicting + time.perf_counter() - begin
             scores = _scored(separated, sure, main, reference)
             found.setdefault(processing, []).append((scores, seconds))
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mib = own_peak_kib() / 1024
     return [
         Entry(
             card.name,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from medseg.config import ExportedSettings, ModelCard, load_structures
 from medseg.errors import ModelError
 from medseg.model import onnx_network, torchscript
+from medseg.model.refusal import refused
 
 ASK_AGAIN = (
     "Correct the card's section `network`, or export the network again (docs/own-models.md)."
@@ -99,30 +100,30 @@ def _checked(said: object, tile: Tensor, settings: ExportedSettings) -> Tensor:
         ModelError: It is not.
     """
     if not isinstance(said, Tensor):
-        raise _refused(
+        raise refused(
             "gives more than one answer, or one that is no array",
             "Export it with one output, without deep supervision.",
         )
     if said.layout is not torch.strided or said.dtype not in READ:
-        raise _refused(_instead(said), "Export it so that it gives logits (float32).")
+        raise refused(_instead(said), "Export it so that it gives logits (float32).")
     if said.ndim != tile.ndim or said.shape[:1] + said.shape[2:] != tile.shape[:1] + tile.shape[2:]:
-        raise _refused(
+        raise refused(
             f"gives an answer of {_sizes(said)} for a tile of {_sizes(tile)}",
             "Export it so that it gives channels for each voxel of the tile that it was given.",
         )
     if said.shape[1] != settings.channels_out:
-        raise _refused(
+        raise refused(
             f"gives {said.shape[1]} channels for each voxel, and its card "
             f"{settings.channels_out} ({_announced(settings)})",
             ASK_AGAIN,
         )
     if not said.isfinite().all():
-        raise _refused(
+        raise refused(
             "gives values that are no finite numbers",
             "Check input.clip of the card, and that it was not exported in half precision.",
         )
     if _are_probabilities(said, settings):
-        raise _refused(
+        raise refused(
             "gives values that are probabilities already, and logits are needed",
             f"Export it without its final {settings.activation}.",
         )
@@ -138,10 +139,6 @@ def _instead(said: Tensor) -> str:
     if said.is_floating_point():
         return f"gives {said.dtype}"
     return "gives whole numbers, such as labels"
-
-
-def _refused(what: str, remedy: str) -> ModelError:
-    return ModelError(f"The exported network {what}, so nothing was predicted.", remedy)
 
 
 def _sizes(array: Tensor) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medseg.errors import ModelError
 from medseg.model.onnx_file import NotOnnxError, keeps_weights_elsewhere
+from medseg.model.refusal import lacks, refused
 
 Shape = tuple[int, int, int, int, int]
 
@@ -110,24 +111,23 @@ def _check_ports(model: Any, openvino: ModuleType, shape: Shape) -> None:
         ModelError: It is such a network.
     """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(
-            f"The exported network has {len(model.inputs)} inputs and {len(model.outputs)} "
-            "outputs, and one of each is needed, so nothing was predicted.",
+        raise refused(
+            f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs, and one of each is "
+            "needed",
             "Export it with one output, without deep supervision, and with the roles of its card "
             "as channels of one input.",
         )
     taken = model.inputs[0]
     wanted = " x ".join(map(str, shape))
     if not taken.partial_shape.compatible(openvino.PartialShape(list(shape))):
-        raise ModelError(
-            f"The exported network takes {taken.partial_shape.to_string()}, and its card gives "
-            f"tiles of {wanted} (1, roles, voxels along R, A and S), so nothing was predicted.",
+        raise refused(
+            f"takes {taken.partial_shape.to_string()}, and its card gives tiles of {wanted} "
+            "(1, roles, voxels along R, A and S)",
             "Correct input.roles or input.tile of the card, or export it for such tiles.",
         )
     if taken.element_type != openvino.Type.f32:
-        raise ModelError(
-            f"The exported network takes {taken.element_type.to_string()}, and tiles are float32, "
-            "so nothing was predicted.",
+        raise refused(
+            f"takes {taken.element_type.to_string()}, and tiles are float32",
             "Export it in float32.",
         )
     # OpenVINO hands on the bits of a type that numpy lacks as numbers of one that it has.
@@ -136,9 +136,9 @@ def _check_ports(model: Any, openvino: ModuleType, shape: Shape) -> None:
         openvino.Type.f64,
         openvino.Type.f16,
     ):
-        raise ModelError(
-            f"The exported network gives {model.outputs[0].element_type.to_string()}, and logits "
-            "are read as float32, float64 or float16, so nothing was predicted.",
+        raise refused(
+            f"gives {model.outputs[0].element_type.to_string()}, and logits are read as float32, "
+            "float64 or float16",
             "Export it so that it gives logits (float32).",
         )
 
@@ -158,16 +158,12 @@ def translated() -> Iterator[None]:
             raise MemoryError from None
         unknown = UNKNOWN.search(str(error))
         if unknown is not None:
-            raise ModelError(
-                f"The exported network needs {unknown[1]}, which OpenVINO does not have, so "
-                "nothing was predicted.",
-                "Export it without it, or as TorchScript.",
-            ) from error
+            raise lacks(unknown[1], "OpenVINO", "TorchScript") from error
         raise _no_onnx() from error
 
 
 def _no_onnx() -> ModelError:
-    return ModelError(
-        "The exported network cannot be read or run as ONNX, so nothing was predicted.",
+    return refused(
+        "cannot be read or run as ONNX",
         "Write it with torch.onnx.export, and check it with onnx.checker.check_model(FILE, True).",
     )

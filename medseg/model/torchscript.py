@@ -11,6 +11,7 @@ from torch.jit import optimized_execution as unoptimised  # type: ignore[attr-de
 
 from medseg.errors import ModelError
 from medseg.model.predict import out_of_memory
+from medseg.model.refusal import lacks, refused
 
 UNKNOWN = re.compile(r"Unknown builtin op: ([\w:.]+\w)")
 """What torch says of an operator that it does not have."""
@@ -39,8 +40,8 @@ def opened(content: bytes) -> Callable[[Tensor], object]:
     except (RuntimeError, ValueError, torch.jit.Error) as error:
         raise _not_torchscript(error) from error
     if not hasattr(network, "forward"):
-        raise ModelError(
-            "The exported network has no method `forward`, so nothing was predicted.",
+        raise refused(
+            "has no method `forward`",
             "Export the module whose `forward` takes a tile and gives logits.",
         )
     network.eval()
@@ -60,14 +61,9 @@ def _not_torchscript(error: Exception) -> ModelError:
     """Why a file cannot be loaded."""
     unknown = UNKNOWN.search(str(error))
     if unknown is not None:
-        return ModelError(
-            f"The exported network needs {unknown[1]}, which torch {torch.__version__} does not "
-            "have, so nothing was predicted.",
-            "Export it without it, or as ONNX.",
-        )
-    return ModelError(
-        "The exported network is no TorchScript: perhaps weights alone or a Python object, which "
-        "is not unpickled, so nothing was predicted.",
+        return lacks(unknown[1], f"torch {torch.__version__}", "ONNX")
+    return refused(
+        "is no TorchScript: perhaps weights alone or a Python object, which is not unpickled",
         "Write it with torch.jit.save(torch.jit.trace(network, tile), FILE), or as ONNX.",
     )
 
@@ -77,8 +73,7 @@ def _failed(error: Exception) -> ModelError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[-1].removeprefix("RuntimeError: ").rstrip(".") if lines else ""
     short = said and len(said) <= LONGEST_CAUSE and "/" not in said
-    return ModelError(
-        f"The exported network failed on a tile{f' ({said})' if short else ''}, so nothing was "
-        "predicted.",
+    return refused(
+        f"failed on a tile{f' ({said})' if short else ''}",
         "Check input.roles and input.tile of its card, and that it was exported for the CPU.",
     )

@@ -154,9 +154,7 @@ def voxels_of(
         settings: Of the run.
         chance: Seed, number of the brain, number of the picture: 0 is the brain as it is.
     """
-    task, rng = settings.task, np.random.default_rng(chance)
-    if not isinstance(task, PaintedLesionsTask):
-        raise TypeError(f"a run of {task.kind}, not of painted-lesions")
+    task, rng = settings.painted_lesions, np.random.default_rng(chance)
     image, lesion = brain.case.image, brain.case.labels > 0
     spacing_mm = brain.case.geometry.spacing_mm
     if chance[2] > 0:

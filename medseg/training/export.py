@@ -16,12 +16,11 @@ from medseg.config import (
 )
 from medseg.core.prediction import VoxelModel
 from medseg.model import weights
-from medseg.model.load import load_model, load_weights, model_of
-from medseg.model.networks.build import build
+from medseg.model.load import load_model, load_weights
 from medseg.training import ms_lesions
 from medseg.training.calibrate import Described, calibrate
 from medseg.training.checkpoint import State
-from medseg.training.fit import run, unpublished_card
+from medseg.training.fit import averaged, run, unpublished_card
 from medseg.training.judge import fit_judge
 from medseg.training.pet_calibration import describe_pet
 from medseg.training.pet_lesions import PetLesions
@@ -77,10 +76,7 @@ def held_out_scores(settings: TrainingSettings) -> dict[str, dict[str, float]]:
         task = ms_lesions.read(one)
         with TemporaryDirectory() as folder:
             state = run(one, task, Path(folder))
-        network = build(one.network, one.input)
-        network.load_state_dict(state.average)
-        overlap = SegmentSettings(model=one.name).tile_overlap
-        for name, row in task.scores(model_of(unpublished_card(one), network, overlap)).items():
+        for name, row in task.scores(averaged(state, one)).items():
             scores[f"held out: {name}"] = row
     return scores
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config import ModelCard, load, plain
-from medseg.core.prediction import Progress, silent
+from medseg.core.prediction import Progress, VoxelModel, silent
 from medseg.model import weights
 from medseg.model.load import model_of
 from medseg.model.networks.build import build
@@ -174,11 +174,16 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
 
 def validate(state: State, settings: TrainingSettings, task: Task) -> None:
     """Measure the running mean of the weights on cases that it never learns from."""
-    network = build(settings.network, settings.input)
-    network.load_state_dict(state.average)
-    scores = task.validate(model_of(unpublished_card(settings), network, tile_overlap=0.25))
+    scores = task.validate(averaged(state, settings))
     state.history.append(Validation(state.step, checkpoint.mean(state.losses), scores))
     state.losses.clear()
+
+
+def averaged(state: State, settings: TrainingSettings) -> VoxelModel:
+    """The model that the running mean of the weights makes, before it is published."""
+    network = build(settings.network, settings.input)
+    network.load_state_dict(state.average)
+    return model_of(unpublished_card(settings), network, tile_overlap=0.25)
 
 
 def unpublished_card(settings: TrainingSettings) -> ModelCard:

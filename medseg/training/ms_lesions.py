@@ -33,7 +33,7 @@ from medseg.training.brains import Voxels, box_of, brain_of, voxels_of
 from medseg.training.datasets import Case, TrainingDataError, content, labelled, make_case
 from medseg.training.sample import Sample, sample_of_structures
 from medseg.training.scores import instances_of
-from medseg.training.settings import PaintedLesionsTask, TrainingSettings
+from medseg.training.settings import TrainingSettings
 
 IMAGE = "_flair.nii.gz"
 MASK = "_lesion_mask.nii.gz"
@@ -78,21 +78,20 @@ class MsLesions:
     prior: NDArray[np.float32]
     pictures: tuple[Voxels, ...]
 
-    @cached_property
+    @property
     def middles(self) -> NDArray[np.float32]:
         """(F,) mean of each feature over all voxels."""
-        found: NDArray[np.float32] = self._every.mean(axis=0)
-        return found
-
-    @cached_property
-    def widths(self) -> NDArray[np.float32]:
-        """(F,) its standard deviation."""
-        found: NDArray[np.float32] = np.maximum(self._every.std(axis=0), NARROWEST)
-        return found
+        return self._statistics[0]
 
     @property
-    def _every(self) -> NDArray[np.float32]:
-        return np.concatenate([group for one in self.pictures for group in one.groups])
+    def widths(self) -> NDArray[np.float32]:
+        """(F,) its standard deviation."""
+        return self._statistics[1]
+
+    @cached_property
+    def _statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        every = np.concatenate([group for one in self.pictures for group in one.groups])
+        return every.mean(axis=0), np.maximum(every.std(axis=0), NARROWEST)
 
     def computed(self) -> Mapping[str, Tensor]:
         """The map of places, and mean and standard deviation of each feature."""
@@ -104,7 +103,7 @@ class MsLesions:
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """Voxels of all pictures: each picture as often, of each of its groups a share."""
-        task, count = self._task, self.settings.crop[0]
+        task, count = self.settings.painted_lesions, self.settings.crop[0]
         chosen = rng.integers(len(self.pictures), size=count)
         drawn = [self.pictures[n].draw(task.lesion_share, task.hard_share, rng) for n in chosen]
         data = np.array([features for features, _ in drawn], np.float32)
@@ -113,12 +112,6 @@ class MsLesions:
         return sample_of_structures(
             data.T.reshape(-1, count, 1, 1), mask.reshape(1, count, 1, 1), np.ones(1, bool)
         )
-
-    @property
-    def _task(self) -> PaintedLesionsTask:
-        if not isinstance(self.settings.task, PaintedLesionsTask):
-            raise TypeError(f"a run of {self.settings.task.kind}, not of painted-lesions")
-        return self.settings.task
 
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
         """Means over the cases that are scored; of lesions by the rule `cc26-any-overlap`.
@@ -133,7 +126,8 @@ class MsLesions:
 
     def scores(self, model: VoxelModel) -> dict[str, dict[str, float]]:
         """Of each case that is scored."""
-        known = "" if self._task.fold is not None else "in training, so no evidence; "
+        fold = self.settings.painted_lesions.fold
+        known = "" if fold is not None else "in training, so no evidence; "
         scores = {
             f"ms_flair {case.name} ({known}{CC26_ANY_OVERLAP})": summary(measure(model, case))
             for case in self.scored
@@ -188,7 +182,7 @@ def read(settings: TrainingSettings) -> MsLesions:
         InputError: The data cannot be read, or there is no such fold.
     """
     cases = read_cases(settings.data / "cases")
-    fold = settings.task.fold if isinstance(settings.task, PaintedLesionsTask) else None
+    fold = settings.painted_lesions.fold
     if fold is not None and (fold >= len(cases) or len(cases) < 2):
         raise TrainingDataError(
             f"Fold {fold} does not exist: there are {len(cases)} cases.",
@@ -239,9 +233,7 @@ def draw_pictures(
         TrainingDataError: The axes of a FLAIR do not run along R, A and S, its voxels are not of
             the size that is learnt from, or it has no white matter.
     """
-    task = settings.task
-    if not isinstance(task, PaintedLesionsTask):
-        raise TypeError(f"a run of {task.kind}, not of painted-lesions")
+    task = settings.painted_lesions
     brains = [brain_of(case, settings.input) for case in learnt]
 
     def picture(place: tuple[int, int]) -> Voxels:

@@ -295,6 +295,13 @@ class TrainingSettings(Settings):
             raise TypeError(f"a run of {self.task.kind}, not of pet-lesions")
         return self.task
 
+    @property
+    def painted_lesions(self) -> PaintedLesionsTask:
+        """The task's section of a run on painted lesions; only that task's code asks for it."""
+        if not isinstance(self.task, PaintedLesionsTask):
+            raise TypeError(f"a run of {self.task.kind}, not of painted-lesions")
+        return self.task
+
     @model_validator(mode="after")
     def _crops_fit_the_network(self) -> "TrainingSettings":
         step = self.network.step(self.input.spacing_mm)

@@ -108,7 +108,7 @@ def test_what_determines_the_labels_determines_the_identity() -> None:
 
 
 def test_the_memory_of_who_started_a_run_is_not_the_runs_own():
-    inner = "from medseg.stages import _own_peak_kib; print(_own_peak_kib())"
+    inner = "from medseg.memory import own_peak_kib; print(own_peak_kib())"
     outer = (
         "import subprocess, sys; large = b'1' * (900 << 20); "
         f"subprocess.run([sys.executable, '-c', {inner!r}], check=True)"

@@ -1,8 +1,22 @@
 """Small networks, made in an instant."""
 
+import numpy as np
 import pytest
 
 from medseg.config import InputSettings, ModelCard, NetworkSettings
+from medseg.core.geometry import Geometry
+from medseg.core.prediction import ModelInput
+
+SHAPE = (29, 18, 35)
+"""Voxels of the study."""
+
+
+@pytest.fixture
+def study() -> ModelInput:
+    """A PET and a CT of noise, a little beyond what is clipped, on the card's grid."""
+    rng = np.random.default_rng(5)
+    data = np.stack([rng.uniform(0, 30, SHAPE), rng.uniform(-1200, 1200, SHAPE)])
+    return ModelInput(data.astype(np.float32), Geometry(SHAPE, np.diag((5, 4, 3, 1))))
 
 
 @pytest.fixture

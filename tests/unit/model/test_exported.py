@@ -18,17 +18,15 @@ from scipy.special import logit, softmax
 from torch import nn
 
 from medseg.config import ExportedSettings, InputSettings, ModelCard, NetworkSettings
-from medseg.core.geometry import Geometry
-from medseg.core.prediction import ModelInput
 from medseg.errors import MedsegError, ModelError
 from medseg.model import onnx_network
 from medseg.model.exported import load_exported, log_odds
 from medseg.model.networks.build import build
+from medseg.model.normalise import normalise
 from medseg.model.onnx_file import NotOnnxError, keeps_weights_elsewhere
 from medseg.model.predict import TiledModel
 from tests import exports
 
-SHAPE = (29, 18, 35)
 TILE = (12, 8, 16)
 SEEN = InputSettings(
     roles=("pet", "ct"),
@@ -40,13 +38,6 @@ SEEN = InputSettings(
 ONE = ExportedSettings(
     family="exported", activation="sigmoid", tile_step=(2, 2, 2), structures=("lesion",)
 )
-
-
-@pytest.fixture
-def study() -> ModelInput:
-    rng = np.random.default_rng(5)
-    data = np.stack([rng.uniform(0, 30, SHAPE), rng.uniform(-1200, 1200, SHAPE)])
-    return ModelInput(data.astype(np.float32), Geometry(SHAPE, np.diag((5, 4, 3, 1))))
 
 
 @pytest.fixture
@@ -199,8 +190,11 @@ def test_what_gives_something_else_than_its_card_says_is_refused(model_of, study
 
 def test_logits_that_are_small_are_no_probabilities(model_of, study):
     """Both ways: what is below 0 or above 1 anywhere is a logit."""
+    pet = normalise(study.data, SEEN)[0]
     for what in (lambda x: x[:, :1] - 0.01, lambda x: x[:, :1] + 0.01):
-        model_of(exports.torchscript(Of(what), tile()), ".pt").predict(study)
+        said = model_of(exports.torchscript(Of(what), tile()), ".pt").predict(study)
+        expected = torch.from_numpy(pet)[None, None]
+        np.testing.assert_allclose(said.probabilities[0], what(expected)[0, 0].sigmoid(), atol=1e-5)
 
 
 def test_the_classes_of_a_softmax_are_told_from_their_probabilities(model_of, study):
@@ -505,6 +499,7 @@ import socket, sys
 asked = []
 sys.addaudithook(lambda event, _: asked.append(event) if event.startswith("socket") else None)
 from medseg.model.onnx_network import opened
+from tests.unit.model.conftest import SHAPE
 content = open(sys.argv[1], "rb").read()
 import torch
 opened(content, (1, 2, 12, 8, 16))(torch.ones(1, 2, 12, 8, 16))

@@ -10,15 +10,7 @@ from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput
 from medseg.model.networks.build import build
 from medseg.model.predict import TiledModel, out_of_memory
-
-SHAPE = (29, 18, 35)
-
-
-@pytest.fixture
-def study() -> ModelInput:
-    rng = np.random.default_rng(5)
-    data = np.stack([rng.uniform(0, 30, SHAPE), rng.uniform(-1200, 1200, SHAPE)])
-    return ModelInput(data.astype(np.float32), Geometry(SHAPE, np.diag((5, 4, 3, 1))))
+from tests.unit.model.conftest import SHAPE
 
 
 @pytest.fixture
