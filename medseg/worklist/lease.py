@@ -26,6 +26,7 @@ RENEWED_AFTER_SECONDS = 20.0
 
 FOLDER = ".leases"
 MUTEX = ".mutex"
+KEEPER = "lease keeper"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def held(runs: Path, fingerprint: str) -> Iterator[Lease | None]:
         yield None
         return
     over = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(lease, over), daemon=True)
+    keeper = threading.Thread(target=_keep, args=(lease, over), name=KEEPER, daemon=True)
     keeper.start()
     try:
         yield lease

@@ -75,6 +75,10 @@ def test_a_lease_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     assert lease.take(tmp_path, STUDY) is not None
 
 
+def _threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
 def _of_another_machine(path: Path, expires: float) -> None:
     values = json.loads(path.read_bytes())
     path.write_text(json.dumps({**values, "machine": "elsewhere", "expires": expires}))
@@ -108,7 +112,8 @@ def test_a_lease_is_renewed_while_the_work_lasts(
         time.sleep(1.5)
         assert mine is not None
         assert mine.is_held()
-    assert threading.active_count() < 10
+        assert lease.KEEPER in _threads()
+    assert lease.KEEPER not in _threads()
 
 
 def test_a_lease_outlives_a_disk_that_refuses_one_renewal(
