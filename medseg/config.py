@@ -154,9 +154,9 @@ class SegmentSettings(Settings):
     tumours put side by side; none that lay alone was split (docs/decisions/0012)."""
 
     doubt_prominence: float | None = Field(default=None, gt=0)
-    """Where heatmap or votes leave a component whole, it is split between two places that the
-    model is sure of if its doubt between them is at least so many logits deep, and the cut narrow
-    (docs/decisions/0020). None splits nothing so."""
+    """What heatmap or votes leave whole is split between two places if the logit of the heatmap
+    falls between them by at least so much, and the cut is narrow (docs/decisions/0020). None splits
+    nothing so."""
 
     organ_part_share: float = Field(default=0.2, gt=0, le=1)
     """A part of an organ that is smaller than this share of the organ's largest part is another

@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelPrediction
-from medseg.segment.doubt import certainty, join_wide
+from medseg.segment.doubt import FEWEST_VOXELS, certainty, join_wide
 from medseg.segment.peaks import CUBE, prominent_peaks
 from medseg.segment.votes import centre_landscape, split_by_votes, votes
 
@@ -60,8 +60,8 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     are `peak_prominence` deep, and voxels go by shape. Without a heatmap too a component is
     split where it has necks: the landscape is then the depth below its surface in mm, and a saddle
     must be deeper by that share of the lower peak and by a voxel, because probabilities saturate
-    inside a lesion while a voxel is the error of the depth. With a heatmap, what stays whole is
-    split where the model's own doubt parts it, if `doubt_prominence` says how deep doubt must be.
+    inside a lesion while a voxel is the error of the depth. With a heatmap, each part is split
+    again where the model doubts that a centre is, if `doubt_prominence` says how deeply.
 
     The time grows with the number of voxels, not with pairs of instances. The same prediction
     gives the same labels.
@@ -72,7 +72,7 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     best, which = _most_likely(prediction, settings.foreground_threshold)
     labels, structures = _components(best, which, prediction.structures, settings.min_peak)
     for number, box in enumerate(find_objects(labels), start=1):
-        parts = _parts(labels[box] == number, prediction, best, box, settings)
+        parts = _parts(labels[box] == number, prediction, box, settings)
         beyond = parts > 1
         labels[box][beyond] = len(structures) + parts[beyond] - 1
         structures += [structures[number - 1]] * (int(parts.max()) - 1)
@@ -84,7 +84,6 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
 def _parts(
     mask: NDArray[np.bool_],
     prediction: VoxelPrediction,
-    best: NDArray[np.float32],
     box: tuple[slice, slice, slice],
     settings: SegmentSettings,
 ) -> NDArray[np.int32]:
@@ -98,30 +97,41 @@ def _parts(
     if heatmap is None:
         depth = depth_mm(mask, spacing)
         peaks = prominent_peaks(depth, mask, least=max(spacing), share=prominence)
-    elif offsets is None:
+        return split(mask, peaks, spacing)
+    if offsets is None:
         peaks = prominent_peaks(heatmap[box], mask, least=prominence)
+        parts = split(mask, peaks, spacing)
     else:
         seen = votes(mask, offsets[:, box[0], box[1], box[2]], geometry)
         centres = centre_landscape(mask, seen, heatmap[box], spacing)
         peaks = prominent_peaks(centres, np.ones_like(mask), least=settings.vote_prominence)
+        parts = mask.astype(np.int32)
         if len(peaks) > 1:
-            return _without_gaps(split_by_votes(mask, seen, peaks, spacing))
-    if len(peaks) == 1 and heatmap is not None and settings.doubt_prominence is not None:
-        return _parts_by_doubt(mask, best[box], spacing, settings.doubt_prominence)
-    return split(mask, peaks, spacing) if len(peaks) > 1 else mask.astype(np.int32)
+            parts = _without_gaps(split_by_votes(mask, seen, peaks, spacing))
+    if settings.doubt_prominence is None:
+        return parts
+    return _parts_by_doubt(parts, certainty(heatmap[box]), spacing, settings.doubt_prominence)
 
 
 def _parts_by_doubt(
-    mask: NDArray[np.bool_],
-    probability: NDArray[np.float32],
+    parts: NDArray[np.int32],
+    sure: NDArray[np.float32],
     spacing_mm: tuple[float, float, float],
     least: float,
 ) -> NDArray[np.int32]:
-    """The parts of a component between which the model doubts, and that a narrow cut parts."""
-    peaks = prominent_peaks(certainty(probability), mask, least=least)
-    if len(peaks) == 1:
-        return mask.astype(np.int32)
-    return join_wide(split(mask, peaks, spacing_mm), spacing_mm)
+    """Parts split again where the model doubts that a centre is, and the cut is narrow."""
+    further = parts.copy()
+    count = int(parts.max())
+    for number, box in enumerate(find_objects(parts), start=1):
+        mask = parts[box] == number
+        if mask.sum() < 2 * FEWEST_VOXELS:
+            continue
+        peaks = prominent_peaks(sure[box], mask, least=least)
+        again = join_wide(split(mask, peaks, spacing_mm), spacing_mm)
+        beyond = again > 1
+        further[box][beyond] = count + again[beyond] - 1
+        count += int(again.max()) - 1
+    return further
 
 
 def _without_gaps(parts: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -148,7 +158,7 @@ def depth_mm(
 def split(
     mask: NDArray[np.bool_], peaks: NDArray[np.intp], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.int32]:
-    """Give each voxel of a component to one of its peaks.
+    """Give each voxel of a component to one of its peaks; a single one has it whole.
 
     Around each peak lies the largest ball that fits into the component. Two balls that meet are
     cut in their radical plane, the plane through the circle in which their surfaces meet, which
@@ -159,12 +169,14 @@ def split(
 
     Args:
         mask: Boolean (I, J, K), one component.
-        peaks: (P, 3) indices within the mask, P at least 2.
+        peaks: (P, 3) indices within the mask, P at least 1.
         spacing_mm: Of the grid, along the array axes, which are at right angles.
 
     Returns:
         (I, J, K) int32: 0 outside the mask, else 1 + the row of the peak.
     """
+    if len(peaks) == 1:
+        return mask.astype(np.int32)
     depth = depth_mm(mask, spacing_mm)
     spacing = np.array(spacing_mm)
     centres = peaks * spacing

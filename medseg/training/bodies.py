@@ -14,9 +14,15 @@ from medseg.training.datasets import Case, make_case, transfer
 from medseg.training.physiology import ORGANS, STS_001, codes_by_rules, codes_of_masks
 
 
-def read_phantoms(count: int) -> tuple[Case, ...]:
-    """The first so many varied phantoms."""
-    return tuple(varied_case(seed) for seed in range(count))
+def read_phantoms(varied: int, plain: int) -> tuple[Case, ...]:
+    """So many varied phantoms, of seeds from 0, and of `phantom.body`, of seeds from 1.
+
+    Of the latter's, 1 to 100 are left to learn from: scores and calibration are of others.
+    """
+    return (
+        *(varied_case(seed) for seed in range(varied)),
+        *(phantom_case(seed) for seed in range(1, plain + 1)),
+    )
 
 
 def read_whole_body(archive: Path, case: Case) -> Case:

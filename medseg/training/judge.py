@@ -21,6 +21,7 @@ from medseg.model.networks.judge import Judge, coarse_spacing
 from medseg.model.normalise import normalise
 from medseg.training.checkpoint import update_average
 from medseg.training.datasets import Case
+from medseg.training.fit import in_bfloat16
 from medseg.training.sampling import HOT_SUV, TISSUE_SUV, Sources, draw_body, draw_tumour
 from medseg.training.settings import TrainingSettings
 from medseg.training.synthesis import Shape, Tumour, grid
@@ -78,6 +79,7 @@ def fit_judge(
     judge.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stub
     optimiser = torch.optim.AdamW(judge.parameters(), LEARNING_RATE, weight_decay=1e-4)
     average = {name: tensor.clone() for name, tensor in judge.state_dict().items()}
+    faster = in_bfloat16(settings, torch.device("cpu"))
     for step in range(steps):
         rate = min(1, (step + 1) / 20) * (0.01 + 0.99 * (1 + np.cos(np.pi * step / steps)) / 2)
         for group in optimiser.param_groups:
@@ -85,7 +87,10 @@ def fit_judge(
         optimiser.zero_grad()
         for number in range(2):
             rng = np.random.default_rng((settings.seed, step, number))
-            (judge_loss(judge, draw_view(sources, settings, rng)) / 2).backward()  # type: ignore[no-untyped-call]
+            view = draw_view(sources, settings, rng)
+            with torch.autocast("cpu", torch.bfloat16, enabled=faster):
+                loss = judge_loss(judge, view) / 2
+            loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(judge.parameters(), 5.0)
         optimiser.step()
         update_average(average, judge.state_dict(), step + 1, EMA)
@@ -96,7 +101,7 @@ def fit_judge(
 def judge_loss(judge: Judge, view: View) -> Tensor:
     """Cross-entropy, the mean over lesions and the mean over normal uptake; 0 without either."""
     x = torch.from_numpy(view.data)[None].to(memory_format=torch.channels_last_3d)
-    said = judge(x)[0, 0]
+    said = judge(x)[0, 0].float()
     total: Tensor = said.sum() * 0
     if view.lesion.any():
         total = total + functional.softplus(-said[torch.from_numpy(view.lesion)]).mean()

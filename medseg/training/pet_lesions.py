@@ -115,5 +115,7 @@ def read(settings: TrainingSettings) -> PetLesions:
             for case in learnt
             if case.name == settings.pet_lesions.whole_body_case
         )
-    phantoms = read_phantoms(settings.pet_lesions.varied_phantoms)
+    phantoms = read_phantoms(
+        settings.pet_lesions.varied_phantoms, settings.pet_lesions.plain_phantoms
+    )
     return PetLesions(settings, Sources(learnt, bodies, phantoms), val)

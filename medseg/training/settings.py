@@ -157,6 +157,9 @@ class PetLesionsTask(Settings):
     varied_phantoms: int = Field(default=0, ge=0)
     """Phantoms (`phantom.variety`) that give more bodies: seeds from 0."""
 
+    plain_phantoms: int = Field(default=0, ge=0, le=100)
+    """Phantoms of `phantom.body`, cooler and emptier than those, that do too: seeds from 1."""
+
     touching_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the training crops that are synthetic: tumours pasted side by side."""
 

@@ -3,6 +3,7 @@ import hashlib
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
 from medseg.config import ModelCard, load_card, parse
 from medseg.core.prediction import ModelInput
@@ -11,6 +12,7 @@ from medseg.model.load import load_weights
 from medseg.segment.prepare import prepare
 from medseg.training import bodies, export, pet_calibration, pet_lesions
 from medseg.training.fit import begin
+from medseg.training.settings import PetLesionsTask
 from medseg.training.tasks import read
 
 
@@ -80,3 +82,11 @@ def test_a_phantom_is_a_case_with_its_lesions_known():
     assert len(case.lesions) > 3
     assert len({lesion.label for lesion in case.lesions}) == len(case.lesions)
     assert case.image.shape == case.labels.shape
+
+
+def test_no_score_and_no_confidence_is_of_a_phantom_that_may_be_learnt_from():
+    phantoms = bodies.read_phantoms(1, 2)
+    assert [case.name for case in phantoms] == ["varied phantom 0", "phantom 1", "phantom 2"]
+    with pytest.raises(ValidationError):
+        PetLesionsTask(plain_phantoms=101)
+    assert not set(range(1, 101)) & {*pet_lesions.UNSEEN_PHANTOMS, *pet_calibration.PHANTOMS}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.core.geometry import Geometry
@@ -122,7 +123,7 @@ def test_masks_keep_the_volume_of_an_organ_to_a_part_of_a_voxel(run):
     assert max(volumes) == pytest.approx(whole_mm3, rel=0.03)
 
 
-def test_where_a_crop_lacks_a_side_its_organs_are_gone_or_all_that_is_left(run):
+def test_where_a_crop_lacks_a_side_its_organs_are_gone_or_left_with_a_rim(run):
     cut = run.augment.model_copy(update={"cut_share": 1, "cut_mm": 60})
 
     def task(islands: float) -> Organs:
@@ -130,16 +131,19 @@ def test_where_a_crop_lacks_a_side_its_organs_are_gone_or_all_that_is_left(run):
         return organs.read(run.model_copy(update={"augment": cut, "task": section}))
 
     gone, left = task(0), task(1)
-    alone = 0
+    alone, rims = 0, set()
     for seed in range(12):
         without, with_organs = (one.sample(np.random.default_rng(seed)) for one in (gone, left))
         differs = without.data[0] != with_organs.data[0]
         alone += int(differs.sum())
-        assert (with_organs.mask.max(axis=0)[differs] >= 0.5).all()
+        depth = ndimage.distance_transform_cdt(with_organs.mask.max(axis=0) < 0.5, "taxicab")
+        assert depth[differs].max(initial=0) <= organs.RIM_VOXELS
+        rims.add(int(depth[differs].max(initial=0)))
         assert (without.mask[:, differs] == 0).all()
         assert (without.data[0][differs] == 0).all()
         np.testing.assert_array_equal(without.mask[:, ~differs], with_organs.mask[:, ~differs])
     assert alone > 100
+    assert {0, organs.RIM_VOXELS} <= rims
 
 
 def test_the_same_state_of_chance_gives_the_same_sample(run):
