@@ -1,7 +1,8 @@
 """Seconds to separate 20 to 2,000 lesions in one volume, half of them touching in pairs.
 
-Three ways: by offsets and heatmap, by the heatmap alone, by shape alone. The time per lesion beyond
-that of the volume itself is printed too: it has to stay the same.
+Four ways: by offsets and heatmap, by these and doubt about centres, by the heatmap alone, by shape
+alone. The time per lesion beyond that of the volume itself is printed too: it has to stay the same.
+Then one component whose heatmap is noise, of more and more voxels: it has the most peaks.
 
 Run: .venv/bin/python benchmarks/separate_many_lesions.py
 """
@@ -12,6 +13,8 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.special import expit
 
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
@@ -78,12 +81,14 @@ def distances(box: tuple[slice, ...], centre: NDArray[np.float64]) -> NDArray[np
 def main() -> None:
     """Print one line for each number of lesions."""
     settings = SegmentSettings(model="none")
+    doubting = settings.model_copy(update={"doubt_prominence": 0.2})
     acquired = Geometry(SHAPE, np.diag((3.9, 4.3, 4.4, 1.0)))
-    print("lesions  found  offsets s  (ms each)  heatmap s  shape s  restore s")
+    print("lesions  found  offsets s  (ms each)  doubt s  heatmap s  shape s  restore s")
     empty = seconds_to_separate(predict(0), settings)
     for lesions in (20, 63, 200, 632, 2000):
         prediction = predict(lesions)
         by_votes = seconds_to_separate(prediction, settings)
+        by_doubt = seconds_to_separate(prediction, doubting)
         by_heatmap = seconds_to_separate(replace(prediction, offsets_mm=None), settings)
         by_shape = seconds_to_separate(
             replace(prediction, offsets_mm=None, centre_heatmap=None), settings
@@ -94,9 +99,25 @@ def main() -> None:
         restoring = time.perf_counter() - start
         each = 1000 * (by_votes - empty) / lesions
         print(
-            f"{lesions:7} {labels.max():6} {by_votes:10.2f} {each:10.2f} {by_heatmap:10.2f} "
-            f"{by_shape:8.2f} {restoring:10.2f}"
+            f"{lesions:7} {labels.max():6} {by_votes:10.2f} {each:10.2f} {by_doubt:8.2f} "
+            f"{by_heatmap:10.2f} {by_shape:8.2f} {restoring:10.2f}"
         )
+    print("voxels of noise  doubt s")
+    for side in (40, 60, 80):
+        prediction = noise((side, side + 2, side + 4))
+        print(
+            f"{prediction.probabilities.size:15} {seconds_to_separate(prediction, doubting):8.2f}"
+        )
+
+
+def noise(shape: tuple[int, int, int]) -> VoxelPrediction:
+    """One component, in which the heatmap's logit is -4 with grain of 0.3."""
+    grain = gaussian_filter(np.random.default_rng(1).standard_normal(shape, np.float32), 0.9)
+    heatmap = expit(0.3 * grain / grain.std() - 4).astype(np.float32)
+    whole = np.full((1, *shape), 0.9, np.float32)
+    return VoxelPrediction(
+        whole, ("lesion",), Geometry(shape, np.diag((*SPACING_MM, 1.0))), heatmap
+    )
 
 
 def seconds_to_separate(prediction: VoxelPrediction, settings: SegmentSettings) -> float:

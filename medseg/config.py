@@ -154,9 +154,9 @@ class SegmentSettings(Settings):
     tumours put side by side; none that lay alone was split (docs/decisions/0012)."""
 
     doubt_prominence: float | None = Field(default=None, gt=0)
-    """What heatmap or votes leave whole is split between two places if the logit of the heatmap
-    falls between them by at least so much, and the cut is narrow (docs/decisions/0020). None splits
-    nothing so."""
+    """Each part that heatmap or votes make is split again between two places if the logit of the
+    heatmap falls between them by at least so much, the cut is narrow, and either part has 8 voxels
+    (docs/decisions/0020). None splits nothing so; nor is a model asked that has no heatmap."""
 
     organ_part_share: float = Field(default=0.2, gt=0, le=1)
     """A part of an organ that is smaller than this share of the organ's largest part is another

@@ -15,6 +15,13 @@ FORWARD = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 
 """One step to each pair of opposite neighbours: 13 of 26."""
 
 
+def along(step: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The voxels of an array that have a neighbour one step on, and these neighbours."""
+    here = tuple(slice(max(0, -s), -s if s > 0 else None) for s in step)
+    there = tuple(slice(max(0, s), s if s < 0 else None) for s in step)
+    return here, there
+
+
 def prominent_peaks(
     landscape: NDArray[np.float32], mask: NDArray[np.bool_], *, least: float, share: float = 0.0
 ) -> NDArray[np.intp]:
@@ -37,6 +44,8 @@ def prominent_peaks(
     """
     heights = np.where(mask, landscape, -np.inf).astype(np.float32)
     markers = label(local_maxima(heights, connectivity=3) & mask, connectivity=3)
+    if not markers.any():  # of an array that is flat scikit-image finds no maximum
+        markers = mask.astype(np.int32)
     summits = _summits(markers)
     if len(summits) > 1:
         basins = watershed(-heights, markers, connectivity=CUBE, mask=mask)
@@ -68,8 +77,7 @@ def _saddles(
     passes: list[NDArray[np.float32]] = []
     count = int(basins.max()) + 1
     for step in FORWARD:
-        here = tuple(slice(max(0, -s), -s if s > 0 else None) for s in step)
-        there = tuple(slice(max(0, s), s if s < 0 else None) for s in step)
+        here, there = along(step)
         a, b = basins[here], basins[there]
         border = (a != b) & (a > 0) & (b > 0)
         low, high = np.minimum(a[border], b[border]), np.maximum(a[border], b[border])

@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelPrediction
-from medseg.segment.doubt import FEWEST_VOXELS, certainty, join_wide
+from medseg.segment.doubt import certainty, join_wide
 from medseg.segment.peaks import CUBE, prominent_peaks
 from medseg.segment.votes import centre_landscape, split_by_votes, votes
 
@@ -54,14 +54,15 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     A voxel whose highest probability reaches `foreground_threshold` belongs to that structure;
     voxels of one structure that touch, corners included (26-connectivity), form a component. A
     component whose highest probability stays below `min_peak` is dropped. A component is split
-    where the landscape of its centres has several peaks with saddles `vote_prominence` deep, and
-    otherwise stays whole. The landscape is what the heatmap and the votes of the offsets say, and
+    where the landscape of its centres has several peaks with saddles `vote_prominence` deep. The
+    landscape is what the heatmap and the votes of the offsets say, and
     each voxel goes to the peak that it votes for; without offsets it is the heatmap alone, saddles
     are `peak_prominence` deep, and voxels go by shape. Without a heatmap too a component is
     split where it has necks: the landscape is then the depth below its surface in mm, and a saddle
     must be deeper by that share of the lower peak and by a voxel, because probabilities saturate
     inside a lesion while a voxel is the error of the depth. With a heatmap, each part is split
-    again where the model doubts that a centre is, if `doubt_prominence` says how deeply.
+    again where its logit has peaks with saddles `doubt_prominence` deep, if that is set, and the
+    cut between them is narrow (`segment.doubt`). All else stays whole.
 
     The time grows with the number of voxels, not with pairs of instances. The same prediction
     gives the same labels.
@@ -124,8 +125,6 @@ def _parts_by_doubt(
     count = int(parts.max())
     for number, box in enumerate(find_objects(parts), start=1):
         mask = parts[box] == number
-        if mask.sum() < 2 * FEWEST_VOXELS:
-            continue
         peaks = prominent_peaks(sure[box], mask, least=least)
         again = join_wide(split(mask, peaks, spacing_mm), spacing_mm)
         beyond = again > 1
@@ -158,7 +157,7 @@ def depth_mm(
 def split(
     mask: NDArray[np.bool_], peaks: NDArray[np.intp], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.int32]:
-    """Give each voxel of a component to one of its peaks; a single one has it whole.
+    """Give each voxel of a component to one of its peaks; one alone has it whole.
 
     Around each peak lies the largest ball that fits into the component. Two balls that meet are
     cut in their radical plane, the plane through the circle in which their surfaces meet, which

@@ -187,7 +187,7 @@ class OrgansTask(Settings):
     islands_share: float = Field(default=0, ge=0, le=1)
     """Share of the crops that lack a side (`augment.cut_share`) in which organs stay visible
     there. OpenKBP keeps of a CT the region that can receive dose and every outlined organ, so that
-    beyond the region an organ is all that is left."""
+    beyond the region an organ, with a rim or without, is all that is left."""
 
 
 class PaintedLesionsTask(Settings):

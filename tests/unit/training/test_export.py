@@ -85,8 +85,13 @@ def test_a_phantom_is_a_case_with_its_lesions_known():
 
 
 def test_no_score_and_no_confidence_is_of_a_phantom_that_may_be_learnt_from():
-    phantoms = bodies.read_phantoms(1, 2)
-    assert [case.name for case in phantoms] == ["varied phantom 0", "phantom 1", "phantom 2"]
     with pytest.raises(ValidationError):
         PetLesionsTask(plain_phantoms=101)
     assert not set(range(1, 101)) & {*pet_lesions.UNSEEN_PHANTOMS, *pet_calibration.PHANTOMS}
+
+
+def test_bodies_are_as_many_phantoms_of_either_kind_as_the_settings_say(settings, data):
+    task = settings.pet_lesions.model_copy(update={"varied_phantoms": 1, "plain_phantoms": 2})
+    sources = read(settings.model_copy(update={"data": data, "task": task})).sources
+    names = [case.name for case in sources.phantoms]
+    assert names == ["varied phantom 0", "phantom 1", "phantom 2"]

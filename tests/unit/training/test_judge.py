@@ -57,3 +57,18 @@ def test_training_is_the_same_every_time_and_moves_the_weights(run, sources, mon
     fresh = Judge(run.network.judge, run.input).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert any(not torch.equal(one[name], fresh[name]) for name in one)
+
+
+def test_in_bfloat16_the_weights_stay_in_single_precision_and_learn_nearly_the_same(
+    run, sources, monkeypatch
+):
+    monkeypatch.setattr(training, "SHAPE", (16, 16, 16))
+    said = []
+    for fast in (False, True):
+        monkeypatch.setattr(training, "in_bfloat16", lambda *_, fast=fast: fast)
+        said.append(fit_judge(run, sources, steps=2))
+    plain, fast = said
+    assert {tensor.dtype for tensor in fast.values()} == {torch.float32}
+    assert any(not torch.equal(plain[name], fast[name]) for name in plain)
+    for name, tensor in plain.items():
+        torch.testing.assert_close(fast[name], tensor, rtol=0.05, atol=0.02)
