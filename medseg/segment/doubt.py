@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from medseg.segment.peaks import FORWARD, along
+from medseg.segment.peaks import FORWARD, meeting
 
 SUREST = 1e-6
 """Probabilities closer to 0 or 1 count as that close: single precision knows no closer ones."""
@@ -91,17 +91,14 @@ def _touching(
     pairs: list[NDArray[np.int64]] = []
     areas: list[NDArray[np.float64]] = []
     for step in FORWARD:
-        here, there = along(step)
-        first, second = parts[here], parts[there]
-        meet = (first != second) & (first > 0) & (second > 0)
-        low, high = np.minimum(first[meet], second[meet]), np.maximum(first[meet], second[meet])
-        pairs.append(low.astype(np.int64) * count + high)
+        _, codes = meeting(parts, count, step)
+        pairs.append(codes)
         across = np.prod(spacing_mm) / np.dot(np.abs(step), spacing_mm)
-        areas.append(np.full(len(low), across if np.abs(step).sum() == 1 else 0.0))
-    codes, which = np.unique(np.concatenate(pairs), return_inverse=True)
-    sums = np.bincount(which, np.concatenate(areas), minlength=len(codes))
+        areas.append(np.full(len(codes), across if np.abs(step).sum() == 1 else 0.0))
+    touching, which = np.unique(np.concatenate(pairs), return_inverse=True)
+    sums = np.bincount(which, np.concatenate(areas), minlength=len(touching))
     beside: list[dict[int, float]] = [{} for _ in range(count)]
-    for code, shared in zip(codes.tolist(), sums.tolist(), strict=True):
+    for code, shared in zip(touching.tolist(), sums.tolist(), strict=True):
         low, high = divmod(code, count)
         beside[low][high] = beside[high][low] = shared
     return beside

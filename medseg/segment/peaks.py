@@ -22,6 +22,27 @@ def along(step: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     return here, there
 
 
+def meeting(
+    parts: NDArray[np.int32], count: int, step: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Where neighbours one step apart belong to two parts, and to which.
+
+    Args:
+        parts: (I, J, K), 0 is nobody's.
+        count: One more than the highest number.
+        step: One of `FORWARD`.
+
+    Returns:
+        Over `along(step)`, where they do; and for each such place `count` times the lower part's
+        number, plus the higher one's.
+    """
+    here, there = along(step)
+    one, other = parts[here], parts[there]
+    meet = (one != other) & (one > 0) & (other > 0)
+    low, high = np.minimum(one[meet], other[meet]), np.maximum(one[meet], other[meet])
+    return meet, low.astype(np.int64) * count + high
+
+
 def prominent_peaks(
     landscape: NDArray[np.float32], mask: NDArray[np.bool_], *, least: float, share: float = 0.0
 ) -> NDArray[np.intp]:
@@ -78,10 +99,8 @@ def _saddles(
     count = int(basins.max()) + 1
     for step in FORWARD:
         here, there = along(step)
-        a, b = basins[here], basins[there]
-        border = (a != b) & (a > 0) & (b > 0)
-        low, high = np.minimum(a[border], b[border]), np.maximum(a[border], b[border])
-        pairs.append(low.astype(np.int64) * count + high)
+        border, codes = meeting(basins, count, step)
+        pairs.append(codes)
         passes.append(np.minimum(heights[here][border], heights[there][border]))
     code, height = np.concatenate(pairs), np.concatenate(passes)
     order = np.lexsort((code, -height))

@@ -126,6 +126,8 @@ def _parts_by_doubt(
     for number, box in enumerate(find_objects(parts), start=1):
         mask = parts[box] == number
         peaks = prominent_peaks(sure[box], mask, least=least)
+        if len(peaks) == 1:
+            continue
         again = join_wide(split(mask, peaks, spacing_mm), spacing_mm)
         beyond = again > 1
         further[box][beyond] = count + again[beyond] - 1
