@@ -249,7 +249,7 @@ def test_the_reading_process_dies_with_its_parent(tmp_path, failing):
     finally:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    _until(lambda: not Path(f"/proc/{child}").exists())
+    assert _until(lambda: not Path(f"/proc/{child}").exists())
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
