@@ -113,9 +113,14 @@ def test_housekeeping_shrinks_the_database_of_the_server_that_it_runs_on(
     prefect_server: Path, tmp_path: Path
 ) -> None:
     fill_and_empty(Path(str(make_url(address_of_database()).database)))
-    assert keep_house(tmp_path, return_state=True).is_completed()
-    with get_client(sync_client=True) as client:
-        (made,) = [one for one in client.read_artifacts() if one.key == "housekeeping"][-1:]
+    state = keep_house(tmp_path, return_state=True)
+    assert state.is_completed()
+    with get_client(sync_client=True) as client:  # whose artifacts come in no order of time
+        (made,) = (
+            one
+            for one in client.read_artifacts()
+            if one.flow_run_id == state.state_details.flow_run_id
+        )
         assert client.read_flow_runs()
     (row,) = json.loads(str(made.data))
     assert row["problem"] == ""
