@@ -140,6 +140,18 @@ class SegmentSettings(Settings):
     min_peak: float = Field(default=0.5, ge=0, le=1)
     """A component of the foreground whose highest probability stays below it is no instance."""
 
+    certain_from: float = Field(default=0.8, gt=0, lt=1)
+    """A model is sure of a voxel from this probability on."""
+
+    min_certain_share: float = Field(default=0, ge=0, le=1)
+    """A component of the foreground is no instance if the model is sure of a smaller share of its
+    voxels, its cold core aside (docs/decisions/0022)."""
+
+    air_below: float | None = None
+    """Intensity of the model's first role, in the protocol's unit, below which there is no patient.
+    A component of the foreground of which more than half lies there, or on specks of noise, is no
+    instance. None asks nothing."""
+
     core_sides: int = Field(default=5, ge=5, le=7)
     """What a lesion hides from that many of the six sides is its cold core, and part of it: experts
     outline necrosis with the tumour. 6 is closed all round, 5 leaves a gap to one side, 7 fills
@@ -344,6 +356,10 @@ class NetworkSettings(HeadSettings):
     is laid over a brain by the mean and the spread of its voxels. It is computed from the masks of
     the training, not learnt, and wants `input.brain_only`."""
 
+    members: int = Field(default=1, ge=1, le=16)
+    """Of `voxel-features`: perceptrons side by side, each of which learns from voxels of its own;
+    what they say is averaged."""
+
     judge: JudgeSettings | None = None
     """The second network that speaks against normal uptake in the first structure; None without."""
 
@@ -376,6 +392,8 @@ class NetworkSettings(HeadSettings):
             raise ValueError(f"{self.family} have no centre_heatmap and no offsets; say false")
         if (self.prior is not None) != (self.family == "voxel-features"):
             raise ValueError("voxel-features need a prior, and no other family takes one")
+        if self.members > 1 and self.family != "voxel-features":
+            raise ValueError(f"{self.family} have no members; only voxel-features do")
         return self
 
 

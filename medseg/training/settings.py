@@ -320,4 +320,6 @@ class TrainingSettings(Settings):
             raise ValueError("voxel-features and painted-lesions go together")
         if self.task.kind == "painted-lesions" and self.crop[1:] != (1, 1):
             raise ValueError("a crop of painted-lesions is so many voxels by 1 by 1")
+        if self.crop[0] < self.network.members:
+            raise ValueError(f"{self.network.members} members want as many voxels in a crop")
         return self

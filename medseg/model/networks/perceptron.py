@@ -1,4 +1,4 @@
-"""A perceptron on the features of each voxel by itself: for tasks with a handful of patients."""
+"""Perceptrons on the features of each voxel by itself: for tasks with a handful of patients."""
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,18 @@ FARTHEST = 8.0
 class VoxelPerceptron(nn.Module):
     """Every layer sees one voxel; what lies around it is in its features (`networks.features`).
 
+    Several perceptrons stand side by side. In training each sees its own share of the voxels, so
+    that they err differently; what is said afterwards is the mean of their logits (Breiman 1996,
+    Bagging predictors, Mach. Learn. 24, 123, doi 10.1007/BF00058655).
+
     Attributes:
         prior: Knots of the map of where lesions are wont to lie; computed, not learnt.
         middle: (F,) mean of each feature in training; computed.
         width: (F,) its standard deviation; computed.
 
     Args:
-        settings: Widths of the hidden layers (`channels`), structures, the prior's knots.
+        settings: Widths of the hidden layers (`channels`), how many perceptrons there are
+            (`members`), structures, the prior's knots.
     """
 
     prior: Tensor
@@ -35,15 +40,22 @@ class VoxelPerceptron(nn.Module):
         self.register_buffer("prior", torch.zeros(settings.prior or (2, 2, 2)))
         self.register_buffer("middle", torch.zeros(count))
         self.register_buffer("width", torch.ones(count))
-        layers: list[nn.Module] = []
-        for before, after in zip((count, *settings.channels), settings.channels, strict=False):
-            layers += [nn.Conv3d(before, after, 1), nn.GELU()]
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Conv3d(settings.channels[-1], settings.logits, 1)
+        self.members = nn.ModuleList(_perceptron(count, settings) for _ in range(settings.members))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, F, I, J, K) features, the intensity first, to (N, logits, I, J, K)."""
         middle, width = self.middle.view(-1, 1, 1, 1), self.width.view(-1, 1, 1, 1)
         usual = ((x - middle) / width).clamp(-FARTHEST, FARTHEST)
-        logits: Tensor = self.head(self.layers(usual))
+        if self.training:
+            shares = zip(self.members, usual.tensor_split(len(self.members), dim=2), strict=True)
+            logits = torch.cat([member(share) for member, share in shares], dim=2)
+        else:
+            logits = torch.stack([member(usual) for member in self.members]).mean(dim=0)
         return torch.where(x[:, :1] > 0, logits, BEYOND)
+
+
+def _perceptron(features: int, settings: NetworkSettings) -> nn.Module:
+    layers: list[nn.Module] = []
+    for before, after in zip((features, *settings.channels), settings.channels, strict=False):
+        layers += [nn.Conv3d(before, after, 1), nn.GELU()]
+    return nn.Sequential(*layers, nn.Conv3d(settings.channels[-1], settings.logits, 1))

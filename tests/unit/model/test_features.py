@@ -95,6 +95,26 @@ def test_a_feature_far_from_all_that_was_learnt_says_no_more_than_the_farthest()
         assert torch.equal(network(near), network(far))
 
 
+def test_perceptrons_side_by_side_say_the_mean_of_their_logits():
+    torch.manual_seed(3)
+    network = VoxelPerceptron(NetworkSettings(**PERCEPTRON, members=3)).eval()
+    x = torch.rand(1, len(NAMES), 4, 3, 2) + 0.1
+    with torch.inference_mode():
+        said = [member(x) for member in network.members]
+        assert torch.allclose(network(x), sum(said) / 3, atol=1e-6)
+        assert not torch.allclose(said[0], said[1], atol=1e-3)
+
+
+def test_each_perceptron_learns_from_voxels_of_its_own():
+    network = VoxelPerceptron(NetworkSettings(**PERCEPTRON, members=3)).train()
+    x = torch.rand(1, len(NAMES), 6, 1, 1) + 0.1
+    network(x)[0, 0, 2:4].sum().backward()  # the second third
+    learns = [
+        any(p.grad is not None and p.grad.any() for p in m.parameters()) for m in network.members
+    ]
+    assert learns == [False, True, False]
+
+
 def test_curvatures_of_a_quadratic_are_its_second_derivatives():
     at = (np.indices(SHAPE) - MIDDLE[:, None, None, None]) * np.reshape(SPACING, (3, 1, 1, 1))
     bowl = 0.03 * at[0] ** 2 - 0.02 * at[1] ** 2 + 0.01 * at[2] ** 2

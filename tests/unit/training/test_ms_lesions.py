@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.core.geometry import Geometry
@@ -27,7 +28,7 @@ from medseg.training.datasets import TrainingDataError, make_case
 from medseg.training.export import held_out_scores
 from medseg.training.fit import begin, run
 from medseg.training.ms_lesions import measure, summary
-from medseg.training.settings import PaintedLesionsTask
+from medseg.training.settings import PaintedLesionsTask, TrainingSettings
 from tests.unit.training.conftest import ball
 
 TISSUE = 80.0
@@ -104,6 +105,15 @@ def run_of(settings, folder):
         )
 
     return made
+
+
+def test_each_perceptron_needs_a_voxel_to_learn_from(run_of):
+    given = run_of().model_dump()
+    assert TrainingSettings(**given | {"network": given["network"] | {"members": 64}})
+    with pytest.raises(ValidationError, match="65 members want as many voxels"):
+        TrainingSettings(**given | {"network": given["network"] | {"members": 65}})
+    with pytest.raises(ValidationError, match="centre-offset have no members"):
+        NetworkSettings(channels=(8, 16), structures=("lesion",), members=2)
 
 
 def test_the_patient_that_is_held_out_is_never_learnt_from(run_of):
