@@ -138,19 +138,20 @@ class SegmentSettings(Settings):
     """Share of a sliding-window tile that its neighbour covers too."""
 
     min_peak: float = Field(default=0.5, ge=0, le=1)
-    """A component of the foreground whose highest probability stays below it is no instance."""
+    """A component of the foreground whose highest probability stays below it is no instance; nor is
+    a proposal with a lower score."""
 
     certain_from: float = Field(default=0.8, gt=0, lt=1)
     """A model is sure of a voxel from this probability on."""
 
     min_certain_share: float = Field(default=0, ge=0, le=1)
     """A component of the foreground is no instance if the model is sure of a smaller share of its
-    voxels, its cold core aside (docs/decisions/0022)."""
+    voxels, its cold core aside (docs/decisions/0022). Proposals are not asked."""
 
-    air_below: float | None = None
-    """Intensity of the model's first role, in the protocol's unit, below which there is no patient.
-    A component of the foreground of which more than half lies there, or on specks of noise, is no
-    instance. None asks nothing."""
+    cold_below: float | None = None
+    """Intensity of the model's first role, in the protocol's unit, below which there is no signal.
+    A component of the foreground of which more than half is so cold, its core aside, is no
+    instance; proposals are not asked. None asks nothing."""
 
     core_sides: int = Field(default=5, ge=5, le=7)
     """What a lesion hides from that many of the six sides is its cold core, and part of it: experts
@@ -173,6 +174,12 @@ class SegmentSettings(Settings):
     organ_part_share: float = Field(default=0.2, gt=0, le=1)
     """A part of an organ that is smaller than this share of the organ's largest part is another
     thing that looks alike, and is left out."""
+
+    @model_validator(mode="after")
+    def _certain_is_foreground(self) -> "SegmentSettings":
+        if self.min_certain_share > 0 and self.certain_from < self.foreground_threshold:
+            raise ValueError("certain_from below foreground_threshold makes every voxel certain")
+        return self
 
 
 class MaskSettings(Settings):

@@ -23,7 +23,7 @@ from medseg.core.volume import Volume
 from medseg.errors import SettingsError
 from medseg.evaluate.scores import Scores, evaluate
 from medseg.memory import own_peak_kib
-from medseg.segment.clean import clean
+from medseg.segment.clean import clean, cold_on
 from medseg.segment.confidence import sure_of
 from medseg.segment.delineate import is_lesion
 from medseg.segment.prepare import prepare
@@ -112,7 +112,8 @@ def run_model(name: str, cases: Sequence[CaseFiles]) -> list[Entry]:
             continue
         for processing, (said, rules) in ways(prediction, settings).items():
             begin = time.perf_counter()
-            separated = separate(clean(said, rules, study.data[0]), rules)
+            cleaned, _ = clean(said, rules, cold_on(study.data[0], rules))
+            separated = separate(cleaned, rules)
             sure = sure_of(separated, prediction.centre_heatmap, card.calibration)
             seconds = predicting + time.perf_counter() - begin
             scores = _scored(separated, sure, main, reference)

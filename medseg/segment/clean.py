@@ -1,4 +1,4 @@
-"""What is nowhere solid taken out, and cold cores given back to the lesions around them."""
+"""What cannot be a lesion left out, and cold cores given back to the lesions around them."""
 
 from dataclasses import replace
 
@@ -9,65 +9,84 @@ from scipy.ndimage import find_objects
 
 from medseg.config import SegmentSettings
 from medseg.core.prediction import VoxelPrediction
-
-ISLAND_SHARE = 0.002
-"""Of the patient's volume: a tenth of a litre of an adult, less than a hand. The largest island of
-noise beyond the patient on STS_001 is a fifth of that."""
+from medseg.core.study import QualityFlag
 
 
 def clean(
-    prediction: VoxelPrediction, settings: SegmentSettings, image: NDArray[np.float32]
-) -> VoxelPrediction:
-    """What goes on to be separated: `drop_doubtful`, then `fill_cores` of what is left."""
-    return fill_cores(drop_doubtful(prediction, settings, image), settings)
+    prediction: VoxelPrediction, settings: SegmentSettings, cold: NDArray[np.bool_] | None
+) -> tuple[VoxelPrediction, tuple[QualityFlag, ...]]:
+    """What goes on to be separated: `drop_doubtful`, then `fill_cores` of what is left.
+
+    Returns:
+        The prediction, and a flag that says how much was left out, where anything was.
+    """
+    left, flags = drop_doubtful(prediction, settings, cold)
+    return fill_cores(left, settings), flags
+
+
+def cold_on(image: NDArray[np.float32], settings: SegmentSettings) -> NDArray[np.bool_] | None:
+    """(I, J, K) where an image is below `cold_below`; None where the protocol does not ask."""
+    return None if settings.cold_below is None else image < settings.cold_below
 
 
 def drop_doubtful(
-    prediction: VoxelPrediction, settings: SegmentSettings, image: NDArray[np.float32]
-) -> VoxelPrediction:
-    """Leave out components that cannot be instances, by two rules (docs/decisions/0022).
+    prediction: VoxelPrediction, settings: SegmentSettings, cold: NDArray[np.bool_] | None
+) -> tuple[VoxelPrediction, tuple[QualityFlag, ...]]:
+    """Leave out components that the model is not sure of, or that are cold (docs/decisions/0022).
 
-    A component (26-connectivity) of a structure's foreground goes if less than `min_certain_share`
-    of its voxels reach `certain_from`, or if more than half of them are no `tissue`. Both are asked
-    before cores are filled: of those the model says nothing, and they may be as cold as air.
+    A component (26-connectivity) of a structure's foreground goes if its highest probability stays
+    below `min_peak`, if less than `min_certain_share` of its voxels reach `certain_from`, or if
+    more than half of them are cold. That is asked before cores are filled: of those the model says
+    nothing, and they may be as cold as air.
 
     Args:
         prediction: Of lesions.
         settings: The protocol's section on segmentation.
-        image: (I, J, K) of the model's first role on the prediction's grid, in the protocol's unit.
+        cold: (I, J, K) on the prediction's grid, as of `cold_on`.
 
     Returns:
-        The prediction with probability 0 there; heatmap and offsets are those given.
+        The prediction with probability 0 there, heatmap and offsets as given; and the flag
+        `places-left-out` where anything was.
     """
-    if settings.min_certain_share == 0 and settings.air_below is None:
-        return prediction
-    air = np.zeros(image.shape, bool)
-    if settings.air_below is not None:
-        air = ~tissue(image, settings.air_below)
     left = prediction.probabilities.copy()
+    unsure = chilled = voxels = 0
     for probability in left:
         found, count = cc3d.connected_components(
             probability >= settings.foreground_threshold, connectivity=26, return_N=True
         )
-        sizes = np.bincount(found.ravel(), minlength=count + 1)
-        certain = np.bincount(found[probability >= settings.certain_from], minlength=count + 1)
-        outside = np.bincount(found[air], minlength=count + 1)
-        dropped = (certain < settings.min_certain_share * sizes) | (outside > sizes / 2)
-        dropped[0] = False
+        where = np.flatnonzero(found)
+        numbers, likely = found.ravel()[where], probability.ravel()[where]
+        sizes = np.bincount(numbers, minlength=count + 1)
+        peak = np.zeros(count + 1, np.float32)
+        np.maximum.at(peak, numbers, likely)
+        certain = np.bincount(numbers[likely >= settings.certain_from], minlength=count + 1)
+        doubted = (peak < settings.min_peak) | (certain < settings.min_certain_share * sizes)
+        frozen = np.zeros(count + 1, bool)
+        if cold is not None:
+            frozen = 2 * np.bincount(numbers[cold.ravel()[where]], minlength=count + 1) > sizes
+        doubted[0] = frozen[0] = False
+        dropped = doubted | frozen
         probability[dropped[found]] = 0
-    return replace(prediction, probabilities=left)
+        unsure += int(np.count_nonzero(doubted & ~frozen))
+        chilled += int(np.count_nonzero(frozen))
+        voxels += int(sizes[dropped].sum())
+    volume_ml = voxels * prediction.geometry.voxel_volume_mm3 / 1000
+    return replace(prediction, probabilities=left), _flags(unsure, chilled, volume_ml)
 
 
-def tissue(image: NDArray[np.float32], air_below: float) -> NDArray[np.bool_]:
-    """(I, J, K) where a patient is: what reaches `air_below`, but for islands of noise in the air.
-
-    An island (6-connectivity) is noise if it is smaller than `ISLAND_SHARE` of the largest.
-    """
-    found, count = cc3d.connected_components(image >= air_below, connectivity=6, return_N=True)
-    sizes = np.bincount(found.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    there: NDArray[np.bool_] = (sizes >= ISLAND_SHARE * sizes.max())[found] & (found > 0)
-    return there
+def _flags(unsure: int, chilled: int, volume_ml: float) -> tuple[QualityFlag, ...]:
+    if unsure + chilled == 0:
+        return ()
+    reasons = []
+    if unsure:
+        reasons.append(f"the model is not sure enough of {unsure}")
+    if chilled:
+        reasons.append(f"there is hardly any signal in {chilled}")
+    message = (
+        f"Not counted, though the model took them for lesions, are {unsure + chilled} places of "
+        f"{volume_ml:.1f} mL together: {', '.join(reasons)}."
+    )
+    return (QualityFlag("places-left-out", message),)
 
 
 def fill_cores(prediction: VoxelPrediction, settings: SegmentSettings) -> VoxelPrediction:

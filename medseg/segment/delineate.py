@@ -12,7 +12,7 @@ from medseg.core.study import QualityFlag
 from medseg.core.volume import Volume
 from medseg.errors import ModelError
 from medseg.segment.assign import assign
-from medseg.segment.clean import clean
+from medseg.segment.clean import clean, cold_on
 from medseg.segment.confidence import sure_of
 from medseg.segment.organs import organs_on
 from medseg.segment.prepare import axial_coverage, prepare
@@ -62,7 +62,7 @@ def delineate(
     acquired = volumes[model.roles[0]].geometry
     progress("prepare", 1)
     prediction = model.predict(study, progress)
-    image = study.data[0]
+    cold = cold_on(study.data[0], settings)
     del study
     progress("separate", 0)
     organs = InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ())
@@ -73,14 +73,18 @@ def delineate(
         organs, flags = _organs(prediction, acquired, settings, identity)
         flags = (*prediction.flags, *flags)
         lesions = prediction.of(list(filter(is_lesion, prediction.structures)))
-        separated = separate(clean(lesions, settings, image), settings) if lesions else None
+        separated = None
+        if lesions:
+            lesions, left_out = clean(lesions, settings, cold)
+            flags = (*flags, *left_out)
+            separated = separate(lesions, settings)
         sure = sure_of(separated, prediction.centre_heatmap, calibration) if separated else ()
         del lesions
     else:
         separated = adopt(prediction, grid, settings)
         sure = sure_of(separated, None, calibration)
         _check_lesions(separated.structures)
-    del prediction, image
+    del prediction, cold
     progress("separate", 1)
     progress("restore", 0)
     found = InstanceMap(np.zeros(acquired.shape, np.uint16), acquired, ())

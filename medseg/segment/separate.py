@@ -52,10 +52,9 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     """Cut the foreground of a dense prediction into instances, by the rule `cc26-peaks`.
 
     A voxel whose highest probability reaches `foreground_threshold` belongs to that structure;
-    voxels of one structure that touch, corners included (26-connectivity), form a component. A
-    component whose highest probability stays below `min_peak` is dropped. A component is split
-    where the landscape of its centres has several peaks with saddles `vote_prominence` deep. The
-    landscape is what the heatmap and the votes of the offsets say, and
+    voxels of one structure that touch, corners included (26-connectivity), form a component. One
+    is split where the landscape of its centres has several peaks with saddles `vote_prominence`
+    deep. The landscape is what the heatmap and the votes of the offsets say, and
     each voxel goes to the peak that it votes for; without offsets it is the heatmap alone, saddles
     are `peak_prominence` deep, and voxels go by shape. Without a heatmap too a component is
     split where it has necks: the landscape is then the depth below its surface in mm, and a saddle
@@ -71,7 +70,7 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
         Labels in the order of the components; `restore` numbers them for the reader.
     """
     best, which = _most_likely(prediction, settings.foreground_threshold)
-    labels, structures = _components(best, which, prediction.structures, settings.min_peak)
+    labels, structures = _components(which, prediction.structures)
     for number, box in enumerate(find_objects(labels), start=1):
         parts = _parts(labels[box] == number, prediction, box, settings)
         beyond = parts > 1
@@ -214,25 +213,12 @@ def _most_likely(
 
 
 def _components(
-    best: NDArray[np.float32],
-    which: NDArray[np.uint16],
-    names: tuple[str, ...],
-    min_peak: float,
+    which: NDArray[np.uint16], names: tuple[str, ...]
 ) -> tuple[NDArray[np.int32], list[str]]:
-    """Components by 26-connectivity, numbered from 1, and the structure of each.
-
-    Those whose peak stays below `min_peak` are dropped, and erased from `best`.
-    """
+    """Components by 26-connectivity, numbered from 1, and the structure of each."""
     found, count = cc3d.connected_components(which, connectivity=26, return_N=True)
     where = np.flatnonzero(found)
-    numbers = found.ravel()[where]
-    peak = np.full(count + 1, -1, np.float32)
-    np.maximum.at(peak, numbers, best.ravel()[where])
-    kept = peak >= min_peak
-    kept[0] = False
-    renumbered = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     structure = np.zeros(count + 1, np.uint16)
-    structure[numbers] = which.ravel()[where]
-    labels: NDArray[np.int32] = renumbered[found]
-    best[(found > 0) & (labels == 0)] = 0
-    return labels, [names[n - 1] for n in structure[kept]]
+    structure[found.ravel()[where]] = which.ravel()[where]
+    labels: NDArray[np.int32] = found.astype(np.int32)
+    return labels, [names[n - 1] for n in structure[1:]]

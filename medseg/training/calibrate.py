@@ -15,7 +15,7 @@ from medseg.core.volume import Volume
 from medseg.evaluate.reliability import Judged, Reliable, reliability
 from medseg.evaluate.rules import LABELS_ANY_OVERLAP
 from medseg.evaluate.sizes import BIN_DIAMETERS_MM
-from medseg.segment.clean import clean
+from medseg.segment.clean import clean, cold_on
 from medseg.segment.confidence import describe
 from medseg.segment.delineate import is_lesion
 from medseg.segment.prepare import prepare
@@ -80,7 +80,8 @@ def describe_case(
         lesions = prediction.of([name for name in prediction.structures if is_lesion(name)])
         if lesions is None:
             raise ValueError("the model knows no lesions")
-        separated = separate(clean(lesions, settings, study.data[0]), settings)
+        lesions, _ = clean(lesions, settings, cold_on(study.data[0], settings))
+        separated = separate(lesions, settings)
         heatmap = prediction.centre_heatmap
     else:
         separated = adopt(prediction, study.geometry, settings)

@@ -51,7 +51,8 @@ SEPARATION = SegmentSettings(
     core_sides=7,
 )
 """Nothing says where confluent lesions end, so each component is one; what a lesion encloses may
-be a ventricle, so no core is filled; and what the model is nowhere sure of is left out."""
+be a ventricle, so no core is filled; and a place of which the model is sure of too little is left
+out (docs/decisions/0022)."""
 
 NARROWEST = 1e-2
 """A feature that hardly ever changes is told in units of it."""

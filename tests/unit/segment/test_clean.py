@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelPrediction
-from medseg.segment.clean import clean, drop_doubtful, fill_cores, sides_enclosed, tissue
+from medseg.core.study import QualityFlag
+from medseg.segment.clean import clean, cold_on, drop_doubtful, fill_cores, sides_enclosed
 
 SPACING_MM = (5.0, 4.0, 3.0)
 SHAPE = (24, 30, 37)
@@ -92,104 +94,119 @@ def test_a_neighbour_inside_a_lesions_box_closes_no_side_of_it() -> None:
     assert np.array_equal(filled(together), together)
 
 
+GRID = (7, 8, 9)
+
+
+def drop(
+    probability: NDArray[np.float32],
+    settings: SegmentSettings,
+    cold: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.bool_], tuple[QualityFlag, ...]]:
+    """Where foreground is left of one structure, and what is said of the rest."""
+    geometry = Geometry(GRID, np.diag((*SPACING_MM, 1.0)))
+    given = probability.copy()
+    prediction = VoxelPrediction(probability[None], ("lesion",), geometry)
+    left, flags = drop_doubtful(prediction, settings, cold)
+    assert np.array_equal(probability, given), "the prediction is not ours to change"
+    return left.probabilities[0] >= 0.5, flags
+
+
 @pytest.mark.parametrize(("share", "kept"), [(0.0, 2), (0.125, 2), (0.126, 1), (0.5, 1), (0.51, 0)])
 def test_a_component_of_which_the_model_is_sure_of_too_little_is_dropped(
     share: float, kept: int
 ) -> None:
-    probability = np.full((1, 7, 8, 9), 0.1, np.float32)
-    probability[0, 1:3, 1:3, 1:3] = 0.75
-    probability[0, 1, 1, 1] = 0.9  # one of 8 voxels
-    probability[0, 5, 4:6, 3:6] = 0.75
-    probability[0, 5, 4, 3:6] = 0.85  # three of 6
-    given = probability.copy()
-    geometry = Geometry((7, 8, 9), np.diag((*SPACING_MM, 1.0)))
-    settings = SegmentSettings(model="none", certain_from=0.8, min_certain_share=share)
-    prediction = VoxelPrediction(probability, ("lesion",), geometry)
-    left = drop_doubtful(prediction, settings, np.ones((7, 8, 9), np.float32))
-    there = left.probabilities[0] >= 0.5
+    probability = np.full(GRID, 0.1, np.float32)
+    probability[1:3, 1:3, 1:3] = 0.75
+    probability[1, 1, 1] = 0.9  # one of 8 voxels
+    probability[5, 4:6, 3:6] = 0.75
+    probability[5, 4, 3:6] = 0.85  # three of 6
+    there, flags = drop(probability, SegmentSettings(model="none", min_certain_share=share))
     assert there[1:3, 1:3, 1:3].all() == (kept == 2)
     assert there[5, 4:6, 3:6].all() == (kept >= 1)
     assert there.sum() == {2: 14, 1: 6, 0: 0}[kept]
-    assert np.array_equal(probability, given), "the prediction is not ours to change"
+    assert [flag.code for flag in flags] == ["places-left-out"] * (kept < 2)
 
 
-def test_a_cold_core_makes_no_model_less_sure_of_its_rim() -> None:
-    rim, ball = shell()
-    geometry = Geometry(SHAPE, np.diag((*SPACING_MM, 1.0)))
-    prediction = VoxelPrediction(rim[None].astype(np.float32) * 0.9, ("lesion",), geometry)
-    settings = SegmentSettings(model="none", min_certain_share=0.9)
-    whole = clean(prediction, settings, np.ones(SHAPE, np.float32))
-    assert np.array_equal(whole.probabilities[0] >= 0.5, ball)
+def test_a_component_that_nowhere_reaches_the_peak_is_dropped() -> None:
+    probability = np.full(GRID, 0.1, np.float32)
+    probability[1:3, 1:3, 1] = 0.6
+    probability[5, 4:7, 3:6] = 0.6
+    probability[5, 5, 5] = 0.75
+    there, _ = drop(probability, SegmentSettings(model="none", min_peak=0.7))
+    assert there[5, 4:7, 3:6].all()
+    assert there.sum() == 9
 
 
-def test_what_is_unsure_gets_no_core() -> None:
+def test_voxels_that_meet_at_a_corner_are_judged_together() -> None:
+    probability = np.full(GRID, 0.1, np.float32)
+    probability[1, 1, 1], probability[2, 2, 2] = 0.9, 0.6
+    there, flags = drop(probability, SegmentSettings(model="none", min_certain_share=0.5))
+    assert there.sum() == 2
+    assert flags == ()
+
+
+@pytest.mark.parametrize(("cold_voxels", "kept"), [(3, True), (4, False)])
+def test_a_component_of_which_more_than_half_is_cold_is_dropped(
+    cold_voxels: int, kept: bool
+) -> None:
+    probability = np.full(GRID, 0.1, np.float32)
+    probability[2:5, 3:5, 4] = 0.95  # six voxels
+    image = np.ones(GRID, np.float32)
+    image[tuple(np.argwhere(probability > 0.5)[:cold_voxels].T)] = 0.29
+    image[0] = 0.3  # not below it
+    settings = SegmentSettings(model="none", cold_below=0.3)
+    there, flags = drop(probability, settings, cold_on(image, settings))
+    assert there.sum() == (6 if kept else 0)
+    assert (flags == ()) == kept
+    assert cold_on(image, SegmentSettings(model="none")) is None
+
+
+def test_a_hot_spot_in_cold_fat_or_in_lung_is_no_cold_place() -> None:
+    """Whatever lies around it: only the spot itself is asked."""
+    probability = np.full(GRID, 0.0, np.float32)
+    probability[3:5, 3:5, 3:5] = 0.95
+    image = np.where(probability > 0.5, 4.0, 0.05).astype(np.float32)
+    settings = SegmentSettings(model="none", cold_below=0.3)
+    assert drop(probability, settings, cold_on(image, settings))[0].sum() == 8
+
+
+def test_what_was_left_out_is_said_in_number_and_volume() -> None:
+    probability = np.zeros(GRID, np.float32)
+    probability[0:2, 0:2, 0:2] = 0.6  # 8 voxels, unsure
+    probability[0, 7, 8] = 0.6  # 1 voxel, unsure
+    probability[4:6, 4:6, 4:7] = 0.95  # 12 voxels, cold
+    image = np.ones(GRID, np.float32)
+    image[4:6] = 0.0
+    settings = SegmentSettings(model="none", cold_below=0.3, min_peak=0.7)
+    _, (flag,) = drop(probability, settings, cold_on(image, settings))
+    assert flag.message == (
+        "Not counted, though the model took them for lesions, are 3 places of 1.3 mL together: "
+        "the model is not sure enough of 2, there is hardly any signal in 1."
+    )
+
+
+def shell_of(likely: float) -> VoxelPrediction:
     rim, _ = shell()
     geometry = Geometry(SHAPE, np.diag((*SPACING_MM, 1.0)))
-    prediction = VoxelPrediction(rim[None].astype(np.float32) * 0.7, ("lesion",), geometry)
-    settings = SegmentSettings(model="none", min_certain_share=0.1)
-    left = clean(prediction, settings, np.ones(SHAPE, np.float32))
-    assert (left.probabilities < 0.5).all()
+    return VoxelPrediction(rim[None].astype(np.float32) * likely, ("lesion",), geometry)
 
 
-def patient() -> NDArray[np.float32]:
-    """A trunk, a leg apart from it, air, and a speck of noise in the air."""
-    image = np.full((30, 26, 40), 0.1, np.float32)
-    image[4:20, 4:20, 10:38] = 1.0
-    image[6:10, 6:10, 0:6] = 1.0
-    image[26:28, 22:24, 30:33] = 3.0
-    return image
-
-
-def predicted(*boxes: tuple[slice, slice, slice]) -> VoxelPrediction:
-    probability = np.zeros((1, 30, 26, 40), np.float32)
-    for box in boxes:
-        probability[0][box] = 0.95
-    geometry = Geometry((30, 26, 40), np.diag((*SPACING_MM, 1.0)))
-    return VoxelPrediction(probability, ("lesion",), geometry)
-
-
-def left_of(prediction: VoxelPrediction, **settings: float) -> NDArray[np.bool_]:
-    chosen = SegmentSettings(model="none", **settings)
-    return drop_doubtful(prediction, chosen, patient()).probabilities[0] >= 0.5
-
-
-NOISE = np.s_[26:28, 22:24, 30:33]
-IN_THE_AIR = np.s_[23:26, 2:6, 2:6]
-ON_THE_SKIN = np.s_[18:21, 8:12, 20:24]  # two of its three layers are inside
-HALF_OUTSIDE = np.s_[18:23, 14:18, 30:34]  # two of its five
-IN_THE_LEG = np.s_[7:9, 7:9, 1:4]
-
-
-def test_what_lies_in_air_or_on_noise_is_dropped_and_what_lies_in_the_patient_is_kept() -> None:
-    prediction = predicted(NOISE, IN_THE_AIR, ON_THE_SKIN, HALF_OUTSIDE, IN_THE_LEG)
-    left = left_of(prediction, air_below=0.3)
-    assert left[ON_THE_SKIN].all()
-    assert left[IN_THE_LEG].all()
-    assert left.sum() == left[ON_THE_SKIN].sum() + left[IN_THE_LEG].sum()
-    assert np.array_equal(left_of(prediction), prediction.probabilities[0] >= 0.5)
-
-
-def test_a_core_as_cold_as_air_does_not_speak_against_its_rim() -> None:
+def test_a_cold_core_speaks_neither_against_the_rim_nor_makes_the_model_less_sure_of_it() -> None:
     rim, ball = shell()
     image = np.full(SHAPE, 0.8, np.float32)
     image[ball & ~rim] = 0.0
-    geometry = Geometry(SHAPE, np.diag((*SPACING_MM, 1.0)))
-    prediction = VoxelPrediction(rim[None].astype(np.float32) * 0.9, ("lesion",), geometry)
-    whole = clean(prediction, SegmentSettings(model="none", air_below=0.3), image)
+    settings = SegmentSettings(model="none", min_certain_share=0.9, cold_below=0.3)
+    whole, flags = clean(shell_of(0.9), settings, cold_on(image, settings))
     assert np.array_equal(whole.probabilities[0] >= 0.5, ball)
+    assert flags == ()
 
 
-def test_spheres_in_cold_water_are_no_noise() -> None:
-    """As in the image-quality phantom of NEMA NU 2 without background: 10 to 37 mm across."""
-    image = np.zeros((60, 60, 40), np.float32)
-    spots = np.zeros(image.shape, bool)
-    grids = np.ogrid[0:60, 0:60, 0:40]
-    for centre, radius in (((14, 14, 20), 18.5), ((44, 44, 20), 5.0)):
-        square = sum(((g - c) * 2.0) ** 2 for g, c in zip(grids, centre, strict=True))
-        spots |= square < radius**2
-    image[spots] = 4.0
-    assert np.array_equal(tissue(image, 0.3), spots)
+def test_what_is_unsure_gets_no_core() -> None:
+    left, _ = clean(shell_of(0.7), SegmentSettings(model="none", min_certain_share=0.1), None)
+    assert (left.probabilities < 0.5).all()
 
 
-def test_no_tissue_at_all_is_no_error() -> None:
-    assert not tissue(np.zeros((5, 6, 7), np.float32), 0.3).any()
+def test_certain_below_the_foreground_is_refused() -> None:
+    SegmentSettings(model="none", foreground_threshold=0.9)
+    with pytest.raises(ValidationError, match="certain_from below foreground_threshold"):
+        SegmentSettings(model="none", foreground_threshold=0.9, min_certain_share=0.5)

@@ -12,7 +12,14 @@ from medseg.core.prediction import ModelInput, Progress, Proposal, VoxelPredicti
 from medseg.core.volume import Volume
 from medseg.errors import ModelError
 from medseg.segment.delineate import delineate, is_lesion
-from tests.unit.segment.bodies import SETTINGS, Ellipsoid, Threshold, ball, picture
+from tests.unit.segment.bodies import (
+    SETTINGS,
+    Ellipsoid,
+    Threshold,
+    ball,
+    picture,
+    positions,
+)
 from tests.unit.segment.test_confidence import calibration
 
 GRID = Geometry(
@@ -54,6 +61,38 @@ def test_touching_lesions_are_delineated_apart_on_the_acquired_grid():
     ]
     for stage in ("prepare", "predict", "separate", "restore"):
         assert [share for name, share in stages if name == stage] == [0, 1]
+
+
+@dataclass(frozen=True)
+class OfTheSecond(Threshold):
+    """Its probability is the intensity of its second role."""
+
+    roles: tuple[str, ...] = ("ct", "pet")
+
+    def predict(self, study: ModelInput, progress: Progress = silent) -> VoxelPrediction:
+        progress("predict", 1)
+        return VoxelPrediction(study.data[1:], ("lesion",), study.geometry)
+
+
+def test_what_is_cold_on_the_first_role_and_what_is_unsure_are_left_out_and_said():
+    apart = tuple(ball(tuple(MIDDLE + np.array((off, 0, 0))), 9) for off in (-17, 17))
+    pet, ct = picture(GRID, list(apart)), picture(GRID, list(apart[:1]))
+    model = OfTheSecond((3.0, 3.0, 3.0))
+
+    def found(**settings):
+        chosen = SETTINGS.model_copy(update=settings)
+        return delineate({"ct": ct, "pet": pet}, model, chosen, identity="x")
+
+    assert len(found().lesions.instances) == 2
+    assert found().flags == ()
+    warm = found(cold_below=0.3)
+    (left,) = warm.lesions.instances
+    r = positions(GRID)[..., 0]
+    assert r[warm.lesions.labels == left.label].mean() == pytest.approx(MIDDLE[0] - 17, abs=1)
+    assert [flag.code for flag in warm.flags] == ["places-left-out"]
+    none = found(min_certain_share=0.99)
+    assert none.lesions.instances == ()
+    assert "not sure enough of 2" in none.flags[0].message
 
 
 def test_the_confidence_of_a_lesion_is_its_own():

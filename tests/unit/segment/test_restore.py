@@ -6,6 +6,7 @@ import pytest
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelPrediction
 from medseg.errors import ModelError
+from medseg.segment.clean import drop_doubtful
 from medseg.segment.restore import restore
 from medseg.segment.separate import Separated, separate
 from tests.unit.segment.bodies import SETTINGS, ball, heatmap, picture, positions
@@ -73,7 +74,8 @@ def test_dropped_foreground_does_not_come_back():
     probability[0, 2:5, 2:5, 2:5] = 0.95
     probability[0, 7:12, 2:8, 2:8] = 0.6
     settings = SETTINGS.model_copy(update={"min_peak": 0.7})
-    separated = separate(VoxelPrediction(probability, ("lesion",), model), settings)
+    left, _ = drop_doubtful(VoxelPrediction(probability, ("lesion",), model), settings, None)
+    separated = separate(left, settings)
     fine = grid((60, 40, 30), (1.0, 1.1, 1.7), (0.2, 0.3, 0.4))
     restored, sources, _ = restore(separated, fine)
     assert len(sources) == 1

@@ -114,22 +114,6 @@ def test_components_that_touch_at_a_corner_are_one_and_others_are_not():
     assert separated.labels[1, 1, 1] == separated.labels[2, 2, 2] != separated.labels[4, 4, 4]
 
 
-def test_a_component_that_nowhere_reaches_the_peak_is_dropped_and_erased():
-    geometry = Geometry((7, 8, 9), np.diag((2.0, 3.0, 4.0, 1.0)))
-    probability = np.full((1, 7, 8, 9), 0.1, np.float32)
-    probability[0, 1:3, 1:3, 1] = 0.6
-    probability[0, 5, 4:7, 3:6] = 0.6
-    probability[0, 5, 5, 5] = 0.75
-    settings = SETTINGS.model_copy(update={"min_peak": 0.7})
-    separated = separate(VoxelPrediction(probability, ("lesion",), geometry), settings)
-    assert separated.structures == ("lesion",)
-    assert set(np.unique(separated.labels[5, 4:7, 3:6])) == {1}
-    assert not separated.labels[1:3].any()
-    assert separated.foreground[1:3, 1:3, 1].max() == 0
-    assert separated.foreground[0, 0, 0] == pytest.approx(0.1)
-    assert probability[0, 1, 1, 1] == pytest.approx(0.6), "the prediction is not ours to change"
-
-
 def test_structures_that_touch_are_two_instances():
     geometry = Geometry((6, 7, 9), np.diag((2.0, 3.0, 4.0, 1.0)))
     probability = np.zeros((2, 6, 7, 9), np.float32)
