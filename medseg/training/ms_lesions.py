@@ -43,10 +43,10 @@ PRIOR_BLUR_MM = 5.0
 
 SEPARATION = SegmentSettings(
     model="unpublished",
-    foreground_threshold=0.625,
+    foreground_threshold=0.6,
     min_peak=0.97,
     certain_from=0.95,
-    min_certain_share=0.15,
+    min_certain_share=0.125,
     peak_prominence=1,
     core_sides=7,
 )

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 PATIENTS = ("patient07", "patient19")
 
-LEARNT = {"patient07": (0.24, 0.55), "patient19": (0.86, 0.60)}
+LEARNT = {"patient07": (0.42, 0.41), "patient19": (0.88, 0.67)}
 """Least Dice and lesion F1 on what was learnt from: no evidence, but a broken line shows."""
 
 
@@ -76,5 +76,5 @@ def test_the_card_says_what_a_patient_who_was_not_learnt_from_gets():
     held_out = [row for name, row in scores.items() if name.startswith("held out")]
     assert len(held_out) == len(PATIENTS)
     assert np.mean([row["lesion_f1"] for row in held_out]) >= 0.55
-    assert np.mean([row["dice"] for row in held_out]) >= 0.5
+    assert np.mean([row["dice"] for row in held_out]) >= 0.6
     assert all("no evidence" in name for name in scores if not name.startswith("held out"))
