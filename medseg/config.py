@@ -150,8 +150,8 @@ class SegmentSettings(Settings):
 
     cold_below: float | None = None
     """Intensity of the model's first role, in the protocol's unit, below which there is no signal.
-    A component of the foreground of which more than half is so cold, its core aside, is no
-    instance; proposals are not asked. None asks nothing."""
+    A component of the foreground is no instance if more than half of the voxels that the model is
+    sure of are so cold (docs/decisions/0022). Proposals are not asked. None asks nothing."""
 
     core_sides: int = Field(default=5, ge=5, le=7)
     """What a lesion hides from that many of the six sides is its cold core, and part of it: experts
@@ -177,8 +177,8 @@ class SegmentSettings(Settings):
 
     @model_validator(mode="after")
     def _certain_is_foreground(self) -> "SegmentSettings":
-        if self.min_certain_share > 0 and self.certain_from < self.foreground_threshold:
-            raise ValueError("certain_from below foreground_threshold makes every voxel certain")
+        if self.min_certain_share > 0 and self.certain_from <= self.foreground_threshold:
+            raise ValueError("certain_from must be above foreground_threshold to ask anything")
         return self
 
 

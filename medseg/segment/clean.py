@@ -10,6 +10,7 @@ from scipy.ndimage import find_objects
 from medseg.config import SegmentSettings
 from medseg.core.prediction import VoxelPrediction
 from medseg.core.study import QualityFlag
+from medseg.segment.separate import most_likely
 
 
 def clean(
@@ -18,10 +19,18 @@ def clean(
     """What goes on to be separated: `drop_doubtful`, then `fill_cores` of what is left.
 
     Returns:
-        The prediction, and a flag that says how much was left out, where anything was.
+        The prediction; and the flag `places-left-out` where any foreground is gone. What was left
+        out within a lesion's core, and came back with it, is not.
     """
-    left, flags = drop_doubtful(prediction, settings, cold)
-    return fill_cores(left, settings), flags
+    cleaned = fill_cores(drop_doubtful(prediction, settings, cold), settings)
+    before, after = (
+        one.probabilities.max(axis=0) >= settings.foreground_threshold
+        for one in (prediction, cleaned)
+    )
+    _, places = cc3d.connected_components(before & ~after, connectivity=26, return_N=True)
+    voxels = int(np.count_nonzero(before & ~after))
+    volume_ml = voxels * prediction.geometry.voxel_volume_mm3 / 1000
+    return cleaned, (_left_out(places, volume_ml),) if places else ()
 
 
 def cold_on(image: NDArray[np.float32], settings: SegmentSettings) -> NDArray[np.bool_] | None:
@@ -31,13 +40,14 @@ def cold_on(image: NDArray[np.float32], settings: SegmentSettings) -> NDArray[np
 
 def drop_doubtful(
     prediction: VoxelPrediction, settings: SegmentSettings, cold: NDArray[np.bool_] | None
-) -> tuple[VoxelPrediction, tuple[QualityFlag, ...]]:
+) -> VoxelPrediction:
     """Leave out components that the model is not sure of, or that are cold (docs/decisions/0022).
 
-    A component (26-connectivity) of a structure's foreground goes if its highest probability stays
-    below `min_peak`, if less than `min_certain_share` of its voxels reach `certain_from`, or if
-    more than half of them are cold. That is asked before cores are filled: of those the model says
-    nothing, and they may be as cold as air.
+    A component (26-connectivity) of what is most likely one structure goes if its highest
+    probability stays below `min_peak`, if less than `min_certain_share` of its voxels reach
+    `certain_from`, or if more than half of those that do are cold: the margin of an outline may lie
+    in air. It is asked before cores are filled: of those the model says nothing, and they may be as
+    cold as air.
 
     Args:
         prediction: Of lesions.
@@ -45,48 +55,36 @@ def drop_doubtful(
         cold: (I, J, K) on the prediction's grid, as of `cold_on`.
 
     Returns:
-        The prediction with probability 0 there, heatmap and offsets as given; and the flag
-        `places-left-out` where anything was.
+        The prediction with probability 0 there; heatmap and offsets are those given.
     """
+    best, which = most_likely(prediction, settings.foreground_threshold)
+    found, count = cc3d.connected_components(which, connectivity=26, return_N=True)
+    where = np.flatnonzero(found)
+    numbers, likely = found.ravel()[where], best.ravel()[where]
+    sizes = np.bincount(numbers, minlength=count + 1)
+    peak = np.zeros(count + 1, np.float32)
+    np.maximum.at(peak, numbers, likely)
+    sure = likely >= settings.certain_from
+    certain = np.bincount(numbers[sure], minlength=count + 1)
+    dropped = (peak < settings.min_peak) | (certain < settings.min_certain_share * sizes)
+    if cold is not None:
+        frozen = np.bincount(numbers[sure & cold.ravel()[where]], minlength=count + 1)
+        dropped |= 2 * frozen > certain
+    dropped[0] = False
     left = prediction.probabilities.copy()
-    unsure = chilled = voxels = 0
-    for probability in left:
-        found, count = cc3d.connected_components(
-            probability >= settings.foreground_threshold, connectivity=26, return_N=True
-        )
-        where = np.flatnonzero(found)
-        numbers, likely = found.ravel()[where], probability.ravel()[where]
-        sizes = np.bincount(numbers, minlength=count + 1)
-        peak = np.zeros(count + 1, np.float32)
-        np.maximum.at(peak, numbers, likely)
-        certain = np.bincount(numbers[likely >= settings.certain_from], minlength=count + 1)
-        doubted = (peak < settings.min_peak) | (certain < settings.min_certain_share * sizes)
-        frozen = np.zeros(count + 1, bool)
-        if cold is not None:
-            frozen = 2 * np.bincount(numbers[cold.ravel()[where]], minlength=count + 1) > sizes
-        doubted[0] = frozen[0] = False
-        dropped = doubted | frozen
-        probability[dropped[found]] = 0
-        unsure += int(np.count_nonzero(doubted & ~frozen))
-        chilled += int(np.count_nonzero(frozen))
-        voxels += int(sizes[dropped].sum())
-    volume_ml = voxels * prediction.geometry.voxel_volume_mm3 / 1000
-    return replace(prediction, probabilities=left), _flags(unsure, chilled, volume_ml)
+    left[:, dropped[found]] = 0
+    return replace(prediction, probabilities=left)
 
 
-def _flags(unsure: int, chilled: int, volume_ml: float) -> tuple[QualityFlag, ...]:
-    if unsure + chilled == 0:
-        return ()
-    reasons = []
-    if unsure:
-        reasons.append(f"the model is not sure enough of {unsure}")
-    if chilled:
-        reasons.append(f"there is hardly any signal in {chilled}")
-    message = (
-        f"Not counted, though the model took them for lesions, are {unsure + chilled} places of "
-        f"{volume_ml:.1f} mL together: {', '.join(reasons)}."
-    )
-    return (QualityFlag("places-left-out", message),)
+def _left_out(places: int, volume_ml: float) -> QualityFlag:
+    volume = f"{volume_ml:.1f} mL" if volume_ml >= 0.05 else "less than 0.1 mL"
+    if places == 1:
+        message = f"1 possible lesion ({volume}) is left out and not measured: the model was too "
+        message += "unsure of it, or it lies mostly where there is no signal."
+    else:
+        message = f"{places} possible lesions ({volume} together) are left out and not measured: "
+        message += "the model was too unsure of them, or they lie mostly where there is no signal."
+    return QualityFlag("places-left-out", f"{message} Look for lesions that were missed.")
 
 
 def fill_cores(prediction: VoxelPrediction, settings: SegmentSettings) -> VoxelPrediction:

@@ -69,7 +69,7 @@ def separate(prediction: VoxelPrediction, settings: SegmentSettings) -> Separate
     Returns:
         Labels in the order of the components; `restore` numbers them for the reader.
     """
-    best, which = _most_likely(prediction, settings.foreground_threshold)
+    best, which = most_likely(prediction, settings.foreground_threshold)
     labels, structures = _components(which, prediction.structures)
     for number, box in enumerate(find_objects(labels), start=1):
         parts = _parts(labels[box] == number, prediction, box, settings)
@@ -199,7 +199,7 @@ def split(
     return parts
 
 
-def _most_likely(
+def most_likely(
     prediction: VoxelPrediction, threshold: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
     """The highest probability of each voxel, and 1 + the structure it is of where it reaches it."""

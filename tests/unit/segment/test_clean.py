@@ -7,7 +7,7 @@ from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import VoxelPrediction
 from medseg.core.study import QualityFlag
-from medseg.segment.clean import clean, cold_on, drop_doubtful, fill_cores, sides_enclosed
+from medseg.segment.clean import clean, cold_on, fill_cores, sides_enclosed
 
 SPACING_MM = (5.0, 4.0, 3.0)
 SHAPE = (24, 30, 37)
@@ -106,7 +106,7 @@ def drop(
     geometry = Geometry(GRID, np.diag((*SPACING_MM, 1.0)))
     given = probability.copy()
     prediction = VoxelPrediction(probability[None], ("lesion",), geometry)
-    left, flags = drop_doubtful(prediction, settings, cold)
+    left, flags = clean(prediction, settings, cold)
     assert np.array_equal(probability, given), "the prediction is not ours to change"
     return left.probabilities[0] >= 0.5, flags
 
@@ -162,27 +162,54 @@ def test_a_component_of_which_more_than_half_is_cold_is_dropped(
 
 
 def test_a_hot_spot_in_cold_fat_or_in_lung_is_no_cold_place() -> None:
-    """Whatever lies around it: only the spot itself is asked."""
-    probability = np.full(GRID, 0.0, np.float32)
-    probability[3:5, 3:5, 3:5] = 0.95
-    image = np.where(probability > 0.5, 4.0, 0.05).astype(np.float32)
+    """Whatever lies around it, and however wide its margin: only what is sure is asked."""
+    probability = np.zeros(GRID, np.float32)
+    probability[1:6, 1:6, 1:6] = 0.6
+    probability[2:5, 2:5, 2:5] = 0.95
+    image = np.where(probability > 0.9, 4.0, 0.05).astype(np.float32)
     settings = SegmentSettings(model="none", cold_below=0.3)
-    assert drop(probability, settings, cold_on(image, settings))[0].sum() == 8
+    there, flags = drop(probability, settings, cold_on(image, settings))
+    assert there.sum() == 125
+    assert flags == ()
 
 
 def test_what_was_left_out_is_said_in_number_and_volume() -> None:
     probability = np.zeros(GRID, np.float32)
     probability[0:2, 0:2, 0:2] = 0.6  # 8 voxels, unsure
+    settings = SegmentSettings(model="none", cold_below=0.3, min_peak=0.7)
+    _, (one,) = drop(probability, settings)
+    assert one.message.startswith("1 possible lesion (0.5 mL) is left out and not measured")
     probability[0, 7, 8] = 0.6  # 1 voxel, unsure
     probability[4:6, 4:6, 4:7] = 0.95  # 12 voxels, cold
     image = np.ones(GRID, np.float32)
     image[4:6] = 0.0
-    settings = SegmentSettings(model="none", cold_below=0.3, min_peak=0.7)
-    _, (flag,) = drop(probability, settings, cold_on(image, settings))
-    assert flag.message == (
-        "Not counted, though the model took them for lesions, are 3 places of 1.3 mL together: "
-        "the model is not sure enough of 2, there is hardly any signal in 1."
+    _, (three,) = drop(probability, settings, cold_on(image, settings))
+    assert three.code == "places-left-out"
+    assert three.message == (
+        "3 possible lesions (1.3 mL together) are left out and not measured: the model was too "
+        "unsure of them, or they lie mostly where there is no signal. Look for lesions that were "
+        "missed."
     )
+    probability[:] = 0
+    probability[3, 3, 3] = 0.6
+    finer = Geometry(GRID, np.eye(4))
+    speck = VoxelPrediction(probability[None], ("lesion",), finer)
+    assert "(less than 0.1 mL)" in clean(speck, settings, None)[1][0].message
+
+
+def test_of_two_structures_at_one_place_the_likelier_is_judged_and_neither_is_left() -> None:
+    probability = np.zeros((2, *GRID), np.float32)
+    probability[0, 1:3, 1:3, 1:3] = 0.79
+    probability[1, 1:3, 1:3, 1:3] = 0.6
+    probability[0, 5, 5:7, 5:7] = 0.95
+    probability[1, 5, 5:7, 5:7] = 0.6
+    geometry = Geometry(GRID, np.diag((*SPACING_MM, 1.0)))
+    settings = SegmentSettings(model="none", min_certain_share=0.1)
+    two = VoxelPrediction(probability, ("lesion", "bone_lesion"), geometry)
+    left, (flag,) = clean(two, settings, None)
+    assert not left.probabilities[:, 1:3, 1:3, 1:3].any()
+    assert np.array_equal(left.probabilities[:, 5], probability[:, 5])
+    assert flag.message.startswith("1 possible lesion (0.5 mL)")
 
 
 def shell_of(likely: float) -> VoxelPrediction:
@@ -192,11 +219,26 @@ def shell_of(likely: float) -> VoxelPrediction:
 
 
 def test_a_cold_core_speaks_neither_against_the_rim_nor_makes_the_model_less_sure_of_it() -> None:
+    far = distance((11, 14, 18))
+    rim, ball = (far < 40) & (far > 34), far < 40
+    assert rim.sum() < 0.45 * ball.sum()
+    image = np.where(ball & ~rim, 0.0, 0.8).astype(np.float32)
+    geometry = Geometry(SHAPE, np.diag((*SPACING_MM, 1.0)))
+    prediction = VoxelPrediction(rim[None].astype(np.float32) * 0.9, ("lesion",), geometry)
+    for asked in ({"cold_below": 0.3}, {"min_certain_share": 0.9}):
+        settings = SegmentSettings(model="none", **asked)
+        whole, flags = clean(prediction, settings, cold_on(image, settings))
+        assert np.array_equal(whole.probabilities[0] >= 0.5, ball)
+        assert flags == ()
+
+
+def test_what_is_left_out_within_a_core_and_comes_back_with_it_is_not_said() -> None:
     rim, ball = shell()
-    image = np.full(SHAPE, 0.8, np.float32)
-    image[ball & ~rim] = 0.0
-    settings = SegmentSettings(model="none", min_certain_share=0.9, cold_below=0.3)
-    whole, flags = clean(shell_of(0.9), settings, cold_on(image, settings))
+    speck = distance((11, 14, 18)) < 8
+    said = np.where(rim, 0.9, np.where(speck, 0.6, 0.0)).astype(np.float32)
+    geometry = Geometry(SHAPE, np.diag((*SPACING_MM, 1.0)))
+    prediction = VoxelPrediction(said[None], ("lesion",), geometry)
+    whole, flags = clean(prediction, SegmentSettings(model="none", min_certain_share=0.5), None)
     assert np.array_equal(whole.probabilities[0] >= 0.5, ball)
     assert flags == ()
 
@@ -207,6 +249,6 @@ def test_what_is_unsure_gets_no_core() -> None:
 
 
 def test_certain_below_the_foreground_is_refused() -> None:
-    SegmentSettings(model="none", foreground_threshold=0.9)
-    with pytest.raises(ValidationError, match="certain_from below foreground_threshold"):
-        SegmentSettings(model="none", foreground_threshold=0.9, min_certain_share=0.5)
+    SegmentSettings(model="none", foreground_threshold=0.8)
+    with pytest.raises(ValidationError, match="certain_from must be above foreground_threshold"):
+        SegmentSettings(model="none", foreground_threshold=0.8, min_certain_share=0.5)

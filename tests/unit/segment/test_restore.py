@@ -74,7 +74,7 @@ def test_dropped_foreground_does_not_come_back():
     probability[0, 2:5, 2:5, 2:5] = 0.95
     probability[0, 7:12, 2:8, 2:8] = 0.6
     settings = SETTINGS.model_copy(update={"min_peak": 0.7})
-    left, _ = drop_doubtful(VoxelPrediction(probability, ("lesion",), model), settings, None)
+    left = drop_doubtful(VoxelPrediction(probability, ("lesion",), model), settings, None)
     separated = separate(left, settings)
     fine = grid((60, 40, 30), (1.0, 1.1, 1.7), (0.2, 0.3, 0.4))
     restored, sources, _ = restore(separated, fine)
