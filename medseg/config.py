@@ -142,7 +142,8 @@ class SegmentSettings(Settings):
     a proposal with a lower score."""
 
     certain_from: float = Field(default=0.8, gt=0, lt=1)
-    """A model is sure of a voxel from this probability on."""
+    """A model is sure of a voxel from this probability on; of every voxel of the foreground where
+    `foreground_threshold` is no lower."""
 
     min_certain_share: float = Field(default=0, ge=0, le=1)
     """A component of the foreground is no instance if the model is sure of a smaller share of its
@@ -174,12 +175,6 @@ class SegmentSettings(Settings):
     organ_part_share: float = Field(default=0.2, gt=0, le=1)
     """A part of an organ that is smaller than this share of the organ's largest part is another
     thing that looks alike, and is left out."""
-
-    @model_validator(mode="after")
-    def _certain_is_foreground(self) -> "SegmentSettings":
-        if self.min_certain_share > 0 and self.certain_from <= self.foreground_threshold:
-            raise ValueError("certain_from must be above foreground_threshold to ask anything")
-        return self
 
 
 class MaskSettings(Settings):

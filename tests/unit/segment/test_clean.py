@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from medseg.config import SegmentSettings
 from medseg.core.geometry import Geometry
@@ -248,7 +247,11 @@ def test_what_is_unsure_gets_no_core() -> None:
     assert (left.probabilities < 0.5).all()
 
 
-def test_certain_below_the_foreground_is_refused() -> None:
-    SegmentSettings(model="none", foreground_threshold=0.8)
-    with pytest.raises(ValidationError, match="certain_from must be above foreground_threshold"):
-        SegmentSettings(model="none", foreground_threshold=0.8, min_certain_share=0.5)
+def test_a_foreground_as_high_as_certain_is_all_certain() -> None:
+    left, flags = clean(
+        shell_of(0.85),
+        SegmentSettings(model="none", foreground_threshold=0.8, min_certain_share=1),
+        None,
+    )
+    assert (left.probabilities >= 0.8).any()
+    assert flags == ()
