@@ -127,7 +127,9 @@ class TiledModel:
         total = np.zeros((network.outputs, *padded.shape[1:]), np.float32)
         weight = np.zeros(padded.shape[1:], np.float32)
         share = weights(tile)
-        places = corners(padded.shape[1:], tile, self.tile_overlap, step)
+        # Of a voxel that is seen alone every tile says the same.
+        overlap = 0.0 if isinstance(self.network, VoxelPerceptron) else self.tile_overlap
+        places = corners(padded.shape[1:], tile, overlap, step)
         for done, corner in enumerate(places, start=1):
             box = tuple(slice(c, c + t) for c, t in zip(corner, tile, strict=True))
             if padded[0][box].max() >= self.card.input.empty_below:
