@@ -66,7 +66,7 @@ def test_left_and_right_are_not_exchanged(found):
     assert overlap > 1.3 * ((one.labels > 0) & mirrored).sum()
 
 
-def test_the_protocol_separates_as_the_card_was_scored(found):
+def test_the_protocol_separates_as_the_card_was_scored():
     segment = load_protocol("ms-lesions").segment
     assert segment.model_copy(update={"model": SEPARATION.model}) == SEPARATION
 
