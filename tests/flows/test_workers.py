@@ -23,8 +23,8 @@ from medseg.worklist import batch, lease
 from tests.worklists import half_made, leases, noted, write_phantoms
 
 STUDIES = 12
-"""Enough that a worker finds some left that begins some 15 s after the other: where both ask for the
-same run at first, one of them asks again only then."""
+"""Enough that a worker finds some left that begins some 15 s after the other: where both ask for
+the same run at first, one of them asks again only then."""
 
 POOL = "medseg-shared"
 HERE = Path(__file__).parents[2]
