@@ -27,9 +27,9 @@ def clean(
         one.probabilities.max(axis=0) >= settings.foreground_threshold
         for one in (prediction, cleaned)
     )
-    _, places = cc3d.connected_components(before & ~after, connectivity=26, return_N=True)
-    voxels = int(np.count_nonzero(before & ~after))
-    volume_ml = voxels * prediction.geometry.voxel_volume_mm3 / 1000
+    gone = before & ~after
+    _, places = cc3d.connected_components(gone, connectivity=26, return_N=True)
+    volume_ml = int(np.count_nonzero(gone)) * prediction.geometry.voxel_volume_mm3 / 1000
     return cleaned, (_left_out(places, volume_ml),) if places else ()
 
 
@@ -71,6 +71,8 @@ def drop_doubtful(
         frozen = np.bincount(numbers[sure & cold.ravel()[where]], minlength=count + 1)
         dropped |= 2 * frozen > certain
     dropped[0] = False
+    if not dropped.any():
+        return prediction
     left = prediction.probabilities.copy()
     left[:, dropped[found]] = 0
     return replace(prediction, probabilities=left)

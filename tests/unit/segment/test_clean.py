@@ -131,9 +131,14 @@ def test_a_component_that_nowhere_reaches_the_peak_is_dropped() -> None:
     probability[1:3, 1:3, 1] = 0.6
     probability[5, 4:7, 3:6] = 0.6
     probability[5, 5, 5] = 0.75
-    there, _ = drop(probability, SegmentSettings(model="none", min_peak=0.7))
+    settings = SegmentSettings(model="none", min_peak=0.7)
+    there, _ = drop(probability, settings)
     assert there[5, 4:7, 3:6].all()
     assert there.sum() == 9
+    geometry = Geometry(GRID, np.diag((*SPACING_MM, 1.0)))
+    left, _ = clean(VoxelPrediction(probability[None], ("lesion",), geometry), settings, None)
+    assert left.probabilities[0, 1:3, 1:3, 1].max() == 0
+    assert left.probabilities[0, 0, 0, 0] == pytest.approx(0.1)
 
 
 def test_voxels_that_meet_at_a_corner_are_judged_together() -> None:
