@@ -58,13 +58,7 @@ def boxes_of(labels: Tensor) -> Tensor:
 def first_loss(stage: FirstStage, number: int, boxes: Tensor) -> Tensor:
     """Focal loss of the anchors' objectness, and the deltas of those that are an instance's."""
     logits, deltas = stage.objectness[number].float(), stage.deltas[number].float()
-    if len(boxes):
-        matcher = ATSSMatcher(ATSS_CANDIDATES, box_iou, center_in_gt=False)
-        _, owner = matcher.compute_matches(
-            boxes, stage.anchors, stage.anchors_of_levels, len(ANCHORS_MM)
-        )
-    else:
-        owner = torch.full_like(logits, -1, dtype=torch.long)
+    owner = owners(stage, boxes)
     right = owner >= 0
     crossed = functional.binary_cross_entropy_with_logits(logits, right.float(), reduction="none")
     focal = crossed * (1 - torch.exp(-crossed)) ** FOCAL_EXPONENT
@@ -73,6 +67,27 @@ def first_loss(stage: FirstStage, number: int, boxes: Tensor) -> Tensor:
         wanted = CODER.encode_single(boxes[owner[right]], stage.anchors[right])
         total = total + functional.smooth_l1_loss(deltas[right], wanted, beta=0.1)
     return total
+
+
+def owners(stage: FirstStage, boxes: Tensor) -> Tensor:
+    """(M,) which box each anchor is to find; -1 none. Every box has one at least.
+
+    ATSS gives a box the candidates above the mean of their overlaps and a standard deviation. Where
+    half of them overlap as much as one another and the others hardly, that is more than any has,
+    and no anchor would learn of the box; it then gets those that overlap it most, of the ones that
+    are nobody's (as Faster R-CNN does: Ren et al. 2015, arXiv 1506.01497, section 3.1.2).
+    """
+    if not len(boxes):
+        return torch.full_like(stage.objectness[0], -1, dtype=torch.long)
+    matcher = ATSSMatcher(ATSS_CANDIDATES, box_iou, center_in_gt=False)
+    overlaps, owner = matcher.compute_matches(
+        boxes, stage.anchors, stage.anchors_of_levels, len(ANCHORS_MM)
+    )
+    for number in range(len(boxes)):
+        if not (owner == number).any():
+            free = torch.where(owner < 0, overlaps[number], 0)
+            owner[(free > 0) & (free == free.max())] = number
+    return owner
 
 
 def second_loss(
