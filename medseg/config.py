@@ -359,8 +359,8 @@ class NetworkSettings(HeadSettings):
     the training, not learnt, and wants `input.brain_only`."""
 
     members: int = Field(default=1, ge=1, le=16)
-    """Of `voxel-features`: perceptrons side by side, each of which learns from voxels of its own;
-    what they say is averaged."""
+    """Networks side by side, each of which learns from crops (`voxel-features`: voxels) of its
+    own; what they say is averaged. A prediction takes so many times as long."""
 
     judge: JudgeSettings | None = None
     """The second network that speaks against normal uptake in the first structure; None without."""
@@ -394,8 +394,8 @@ class NetworkSettings(HeadSettings):
             raise ValueError(f"{self.family} have no centre_heatmap and no offsets; say false")
         if (self.prior is not None) != (self.family == "voxel-features"):
             raise ValueError("voxel-features need a prior, and no other family takes one")
-        if self.members > 1 and self.family != "voxel-features":
-            raise ValueError(f"{self.family} have no members; only voxel-features do")
+        if self.members > 1 and self.family in ("regions", "queries"):
+            raise ValueError(f"{self.family} have no members: what they propose has no mean")
         return self
 
 

@@ -320,6 +320,9 @@ class TrainingSettings(Settings):
             raise ValueError("voxel-features and painted-lesions go together")
         if self.task.kind == "painted-lesions" and self.crop[1:] != (1, 1):
             raise ValueError("a crop of painted-lesions is so many voxels by 1 by 1")
-        if self.crop[0] < self.network.members:
-            raise ValueError(f"{self.network.members} members want as many voxels in a crop")
+        members = self.network.members
+        if self.task.kind == "painted-lesions" and self.crop[0] < members:
+            raise ValueError(f"{members} members want as many voxels in a crop")
+        if self.task.kind != "painted-lesions" and self.batch < members:
+            raise ValueError(f"{members} members want as many crops in a batch")
         return self
