@@ -290,6 +290,10 @@ class JudgeSettings(Settings):
     channels: tuple[int, ...] = (12, 24, 48, 64)
     """Feature channels at each level, finest first."""
 
+    sees_mirror_image: bool = False
+    """Whether it sees the body's mirror image too: much normal uptake comes in pairs, left and
+    right, and a lesion rarely does."""
+
     least_extent_mm: float = Field(default=500, ge=0)
     """Of the study along S, for it to be asked: a part of the body does not show where it lies."""
 
@@ -359,8 +363,8 @@ class NetworkSettings(HeadSettings):
     the training, not learnt, and wants `input.brain_only`."""
 
     members: int = Field(default=1, ge=1, le=16)
-    """Networks side by side, each of which learns from crops (`voxel-features`: voxels) of its
-    own; what they say is averaged. A prediction takes so many times as long."""
+    """Of `voxel-features`: perceptrons side by side, each of which learns from voxels of its own;
+    what they say is averaged."""
 
     judge: JudgeSettings | None = None
     """The second network that speaks against normal uptake in the first structure; None without."""
@@ -394,8 +398,10 @@ class NetworkSettings(HeadSettings):
             raise ValueError(f"{self.family} have no centre_heatmap and no offsets; say false")
         if (self.prior is not None) != (self.family == "voxel-features"):
             raise ValueError("voxel-features need a prior, and no other family takes one")
-        if self.members > 1 and self.family in ("regions", "queries"):
-            raise ValueError(f"{self.family} have no members: what they propose has no mean")
+        if self.members > 1 and self.family != "voxel-features":
+            raise ValueError(f"{self.family} have no members; only voxel-features do")
+        if self.judge is not None and self.family != "centre-offset":
+            raise ValueError(f"{self.family} have no judge; only centre-offset does")
         return self
 
 

@@ -72,14 +72,15 @@ def sarcoma_body(body: Case, tumour: Case, settings: TrainingSettings, seed: int
 
 
 def touching_pair(sources: Sources, training: TrainingSettings, rng: np.random.Generator) -> Scene:
-    """Two tumours that touch, whole, somewhere in a body; only these two are labelled.
+    """Two tumours that touch, whole, somewhere in a body where no other lesion is.
 
     Raises:
         ValueError: The scene is too small for two tumours.
     """
     for _ in range(1000):
         scene = body_view(draw_body(sources, rng), training, rng)
-        scene = replace(scene, labels=np.zeros_like(scene.labels), placed=())
+        if scene.placed or scene.labels.any():
+            continue
         first, second = (draw_tumour(sources.cases, training, rng) for _ in range(2))
         offset = beside(first, second, rng.normal(size=3))
         if offset is None:

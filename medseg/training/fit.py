@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from medseg.config import ModelCard, load, plain
 from medseg.core.prediction import Progress, VoxelModel, silent
+from medseg.errors import ModelError
 from medseg.model import weights
 from medseg.model.load import model_of
 from medseg.model.networks.build import build
@@ -119,12 +120,23 @@ def begin(
 
 
 def begun_with(start: Mapping[str, Tensor], network: nn.Module) -> Mapping[str, Tensor]:
-    """The given weights; those of another family's heads are replaced by the network's own."""
+    """The given weights; those of another family's heads are replaced by the network's own.
+
+    A judge learns by itself, so what is given of one is not taken.
+
+    Raises:
+        ModelError: The given weights have no backbone, or one with more levels.
+    """
     own = network.state_dict()
-    if start.keys() == own.keys():
-        return start
-    shared = {name: tensor for name, tensor in start.items() if name.startswith("backbone.")}
-    return own | shared
+    given = {name: tensor for name, tensor in start.items() if not name.startswith("judge.")}
+    if given.keys() != {name for name in own if not name.startswith("judge.")}:
+        given = {name: tensor for name, tensor in given.items() if name.startswith("backbone.")}
+    if not given or not given.keys() <= own.keys():
+        raise ModelError(
+            "The run to start from is of a network whose backbone does not fit this one's.",
+            "Name a run of the same network, or one whose backbone this network has.",
+        )
+    return own | given
 
 
 def device() -> torch.device:

@@ -70,16 +70,19 @@ def first_loss(stage: FirstStage, number: int, boxes: Tensor) -> Tensor:
 
 
 def owners(stage: FirstStage, boxes: Tensor) -> Tensor:
-    """(M,) which box each anchor is to find; -1 none. Every box has one at least.
+    """(M,) which box each anchor is to find; -1 none.
 
     ATSS gives a box the candidates above the mean of their overlaps and a standard deviation. Where
-    half of them overlap as much as one another and the others hardly, that is more than any has,
-    and no anchor would learn of the box; it then gets those that overlap it most, of the ones that
-    are nobody's (as Faster R-CNN does: Ren et al. 2015, arXiv 1506.01497, section 3.1.2).
+    half of them overlap as much as one another and the others hardly, that is more than any has;
+    other boxes lose all to a neighbour. No anchor would learn of such a box, so it gets those that
+    overlap it most, of the ones that are nobody's (as Faster R-CNN does: Ren et al. 2015, arXiv
+    1506.01497, section 3.1.2).
     """
     if not len(boxes):
         return torch.full_like(stage.objectness[0], -1, dtype=torch.long)
     matcher = ATSSMatcher(ATSS_CANDIDATES, box_iou, center_in_gt=False)
+    overlaps: Tensor
+    owner: Tensor
     overlaps, owner = matcher.compute_matches(
         boxes, stage.anchors, stage.anchors_of_levels, len(ANCHORS_MM)
     )

@@ -5,8 +5,6 @@ from torch import nn
 
 from medseg.config import InputSettings, NetworkSettings
 from medseg.model.networks.centre_offset import CentreOffset
-from medseg.model.networks.ensemble import Ensemble
-from medseg.model.networks.judge import Judge
 from medseg.model.networks.perceptron import VoxelPerceptron
 from medseg.model.networks.queries import QueryNetwork
 from medseg.model.networks.unet import UNet
@@ -20,11 +18,7 @@ def build(settings: NetworkSettings, seen: InputSettings) -> nn.Module:
         seen: Roles and spacing of its input.
     """
     network: nn.Module
-    if settings.members > 1 and settings.family != "voxel-features":
-        one = settings.model_copy(update={"members": 1, "judge": None})
-        judge = None if settings.judge is None else Judge(settings.judge, seen)
-        network = Ensemble([build(one, seen) for _ in range(settings.members)], judge)
-    elif settings.family == "crop-unet":
+    if settings.family == "crop-unet":
         network = UNet(settings, len(seen.roles))
     elif settings.family == "regions":
         # Here, because MONAI's detection costs seconds in every process that predicts.

@@ -55,3 +55,16 @@ def test_a_pair_touches_and_each_is_whole(body, case, settings):
     scene = touching_pair(Sources((case,), (body,)), large, np.random.default_rng(3))
     assert set(np.unique(scene.labels)) == {0, 1, 2}
     assert neighbours(scene.labels, 1) == {2}
+
+
+def test_a_pair_lies_where_no_lesion_of_the_body_is(body, case, settings):
+    """What a body has of its own would count as a false positive of who finds it."""
+    mine = np.zeros(body.geometry.shape, np.uint16)
+    mine[3:8, 3:8, 3:9] = 1
+    image = np.where(mine > 0, 9, body.image).astype(np.float32)
+    owner = make_case("with its own", image, mine, body.geometry)
+    large = settings.model_copy(update={"crop": (28, 32, 40)})
+    for seed in range(6):
+        scene = touching_pair(Sources((case,), (owner,)), large, np.random.default_rng(seed))
+        assert set(np.unique(scene.labels)) == {0, 1, 2}
+        assert len(scene.placed) == 2

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from medseg.config import JudgeSettings
 from medseg.core.geometry import Geometry
 from medseg.errors import ModelError
 from medseg.training import checkpoint
 from medseg.training.datasets import make_case
-from medseg.training.fit import fit, learning_rate, run
+from medseg.training.fit import begin, fit, learning_rate, run
 from medseg.training.pet_lesions import PetLesions
 from medseg.training.sampling import Sources, sample
 
@@ -98,6 +99,23 @@ def test_a_run_begins_with_the_mean_weights_of_the_one_it_names(settings, data, 
     ended = fit(second, tmp_path / "runs" / "second", _nothing)
     for name, tensor in ended.network.state_dict().items():
         torch.testing.assert_close(tensor, begun.average[name], rtol=0, atol=1e-6)
+
+
+def test_a_judge_is_never_taken_from_a_run(settings):
+    judged = settings.network.model_copy(update={"judge": JudgeSettings(channels=(2, 3))})
+    seeing = judged.judge.model_copy(update={"sees_mirror_image": True})
+    given = begin(settings.model_copy(update={"network": judged, "seed": 1})).average
+    for network in (settings.network, judged.model_copy(update={"judge": seeing})):
+        other = settings.model_copy(update={"network": network})
+        own, begun = begin(other).average, begin(other, given).average
+        for name, tensor in begun.items():
+            wanted = own if name.startswith("judge.") else given
+            assert torch.equal(tensor, wanted[name]), name
+
+
+def test_weights_without_a_backbone_are_refused(settings):
+    with pytest.raises(ModelError, match="backbone does not fit"):
+        begin(settings, {"head.weight": torch.zeros(1)})
 
 
 def test_a_run_to_start_from_that_is_not_there_is_refused(settings, data, tmp_path):

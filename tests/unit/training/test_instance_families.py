@@ -101,6 +101,9 @@ def test_every_instance_has_an_anchor_that_learns_of_it(settings, truth):
     overlaps = box_iou(boxes, stage.anchors)[0]
     assert set(overlaps[owner == 0].tolist()) == {overlaps.max().item()}
     assert owners(stage, boxes[:0]).max() == -1
+    # Of two boxes that are nearly one, the second overlaps every candidate less.
+    twins = torch.stack([boxes[1], boxes[1] + torch.tensor([0, 0, 0, 0.1, 0, 0])])
+    assert set(owners(stage, twins).tolist()) == {-1, 0, 1}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -209,5 +212,5 @@ def test_a_run_of_another_family_gives_its_backbone_and_nothing_else(settings):
         assert torch.equal(tensor, (given if name.startswith("backbone.") else alone)[name]), name
     smaller = settings_of(settings, "regions")
     network = smaller.network.model_copy(update={"channels": (8, 16)})
-    with pytest.raises(ModelError, match="do not fit"):
+    with pytest.raises(ModelError, match="backbone does not fit"):
         begin(smaller.model_copy(update={"network": network}), given)

@@ -112,6 +112,8 @@ def test_each_perceptron_needs_a_voxel_to_learn_from(run_of):
     assert TrainingSettings(**given | {"network": given["network"] | {"members": 12}})
     with pytest.raises(ValidationError, match="13 members want as many voxels"):
         TrainingSettings(**given | {"network": given["network"] | {"members": 13}})
+    with pytest.raises(ValidationError, match="centre-offset have no members"):
+        NetworkSettings(channels=(8, 16), structures=("lesion",), members=2)
 
 
 def test_the_patient_that_is_held_out_is_never_learnt_from(run_of):
