@@ -290,10 +290,6 @@ class JudgeSettings(Settings):
     channels: tuple[int, ...] = (12, 24, 48, 64)
     """Feature channels at each level, finest first."""
 
-    sees_mirror_image: bool = False
-    """Whether it sees the body's mirror image too: much normal uptake comes in pairs, left and
-    right, and a lesion rarely does."""
-
     least_extent_mm: float = Field(default=500, ge=0)
     """Of the study along S, for it to be asked: a part of the body does not show where it lies."""
 

@@ -100,7 +100,7 @@ def fit_judge(
 
 def judge_loss(judge: Judge, view: View) -> Tensor:
     """Cross-entropy, the mean over lesions and the mean over normal uptake; 0 without either."""
-    x = torch.from_numpy(judge.shown(view.data))[None].to(memory_format=torch.channels_last_3d)
+    x = torch.from_numpy(view.data)[None].to(memory_format=torch.channels_last_3d)
     said = judge(x)[0, 0].float()
     total: Tensor = said.sum() * 0
     if view.lesion.any():

@@ -50,9 +50,6 @@ ENDING_SHARE = 0.2
 WHOLE_SHARE = 0.35
 """Share of the tumours added to bodies that keep about their size, and their cold core."""
 
-USUAL_SIZES = (0.8, 1.25)
-"""Smallest and largest factor of size: how patients differ."""
-
 TUMOUR_RADIUS_MM = (6.0, 30.0)
 """Pasted tumours are scaled to be in it: from what a PET resolves up to small real ones."""
 
@@ -146,8 +143,7 @@ def case_view(sources: Sources, settings: TrainingSettings, rng: np.random.Gener
     lesion = case.lesions[int(rng.integers(len(case.lesions)))]
     places = np.argwhere(case.labels == lesion.label)
     centre = case.geometry.to_world(places.mean(axis=0))
-    sizes = settings.pet_lesions.case_sizes
-    to_source = placement(centre, settings, rng, spread=0.05, sizes=sizes)
+    to_source = placement(centre, settings, rng, spread=0.05)
     scene = seen(case, settings, to_source)
     if rng.random() < HOLLOW_SHARE:
         scene = hollow(scene, settings, rng)
@@ -289,19 +285,17 @@ def placement(
     settings: TrainingSettings,
     rng: np.random.Generator,
     spread: float = 0.25,
-    sizes: tuple[float, float] = USUAL_SIZES,
 ) -> NDArray[np.float64]:
     """A map from mm in the scene to a source: shifted, turned a little, scaled, mirrored or not.
 
-    Turned up to 15 degrees, as patients lie; scaled, as they differ; mirrored left to right only,
-    because no patient is upside down and organs to the left are as plausible mirrored.
+    Turned up to 15 degrees, as patients lie; scaled 0.8 to 1.25, as they differ; mirrored left to
+    right only, because no patient is upside down and organs to the left are as plausible mirrored.
 
     Args:
         centre_mm: (3,) RAS+ position in the source that comes to lie about the scene's middle.
         settings: Size of the scene.
         rng: Chance.
         spread: How far from the middle at most, as a share of the scene's size.
-        sizes: Smallest and largest factor of size; 0.5 shows everything half as long.
 
     Returns:
         (4, 4) affine.
@@ -311,8 +305,7 @@ def placement(
     turned = Rotation.from_euler("xyz", rng.uniform(-15, 15, size=3), degrees=True).as_matrix()
     mirror = np.diag([rng.choice((-1.0, 1.0)), 1.0, 1.0])
     to_source = np.eye(4)
-    smallest, largest = sizes
-    size = np.exp(rng.uniform(-np.log(largest), -np.log(smallest)) + rng.normal(0, 0.05, size=3))
+    size = np.exp(rng.uniform(np.log(0.8), np.log(1.25)) + rng.normal(0, 0.05, size=3))
     to_source[:3, :3] = turned @ mirror * size
     to_source[:3, 3] = centre_mm - to_source[:3, :3] @ here_mm
     return to_source

@@ -166,10 +166,6 @@ class PetLesionsTask(Settings):
     background_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the training crops drawn from whole bodies, where hot organs are no lesions."""
 
-    case_sizes: tuple[float, float] = (0.8, 1.25)
-    """Smallest and largest factor of size at which a real case is drawn. Few patients have small
-    lesions and few have very large ones, which a network takes for usual ones otherwise."""
-
     heatmap_sigma_mm: float = Field(default=4, gt=0)
     """Least width of the Gaussian at the centre of an instance, about a voxel; a large instance's
     is a share of its radius (`training.targets`)."""
@@ -178,8 +174,6 @@ class PetLesionsTask(Settings):
     def _sources_go_together(self) -> "PetLesionsTask":
         if self.touching_share + self.background_share > 1:
             raise ValueError("touching_share and background_share exceed 1 together")
-        if not 0 < self.case_sizes[0] <= self.case_sizes[1]:
-            raise ValueError("case_sizes are the smallest and the largest, above 0")
         if (self.whole_body is None) != (self.whole_body_case is None):
             raise ValueError("whole_body and whole_body_case go together")
         return self

@@ -29,22 +29,16 @@ class Judge(nn.Module):
         strides: tuple[Shape, ...] = ((2, 2, 2),) * (len(settings.channels) - 1)
         self.step = 2 ** len(strides)
         self.backbone = Pyramid(
-            len(seen.roles) * (2 if settings.sees_mirror_image else 1),
+            len(seen.roles),
             settings.channels,
             coarse_spacing(settings, seen.spacing_mm),
             strides,
             NORMS["crop"],
         )
         self.head = nn.Conv3d(settings.channels[0], 1, 1)
-        self.sees_mirror_image = settings.sees_mirror_image
-        self.air_below = seen.empty_below
-
-    def shown(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What it is to see of a coarse study, (C, I, J, K) normalised, before any padding."""
-        return with_mirror_image(coarse, self.air_below) if self.sees_mirror_image else coarse
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, I, J, K) as from `shown`, I, J, K multiples of `step`, to (N, 1, I, J, K)."""
+        """(N, C, I, J, K) normalised, each of I, J, K a multiple of `step`, to (N, 1, I, J, K)."""
         logits: Tensor = self.head(self.backbone(x)[0])
         return logits
 
@@ -71,28 +65,6 @@ def from_afar(
     return np.ascontiguousarray(np.stack(few))
 
 
-def with_mirror_image(coarse: NDArray[np.float32], air_below: float) -> NDArray[np.float32]:
-    """A study with its mirror image as further channels.
-
-    Left and right are exchanged about the middle of the patient, not of the image, to half a voxel.
-
-    Args:
-        coarse: (C, I, J, K) as from `from_afar`, normalised.
-        air_below: What the first channel of the patient's voxels reaches (`input.empty_below`).
-
-    Returns:
-        (2 C, I, J, K); 0 where the mirror image lies beyond the study.
-    """
-    across = np.arange(coarse.shape[1])
-    patient = (coarse[0] >= air_below).sum(axis=(1, 2))
-    middle = np.average(across, weights=patient) if patient.any() else across.mean()
-    from_here = round(2 * middle) - across
-    inside = (from_here >= 0) & (from_here < len(across))
-    image = np.zeros_like(coarse)
-    image[:, inside] = coarse[:, from_here[inside]]
-    return np.concatenate([coarse, image])
-
-
 def judged(
     judge: Judge, coarse: NDArray[np.float32], shape: Shape, factor: int
 ) -> NDArray[np.float32]:
@@ -107,8 +79,7 @@ def judged(
     padding = [
         (0, -n % judge.step if n > judge.step else 2 * judge.step - n) for n in coarse.shape[1:]
     ]
-    seen = judge.shown(coarse)
-    x = torch.from_numpy(np.pad(seen, [(0, 0), *padding]))[None]
+    x = torch.from_numpy(np.pad(coarse, [(0, 0), *padding]))[None]
     with torch.inference_mode():
         logits = judge(x.to(memory_format=torch.channels_last_3d))[0, 0].contiguous().numpy()
     i, j, k = (

@@ -7,7 +7,7 @@ from medseg.config import InputSettings, JudgeSettings, NetworkSettings
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import ModelInput
 from medseg.model.networks.build import build
-from medseg.model.networks.judge import from_afar, judged, stretched, with_mirror_image
+from medseg.model.networks.judge import from_afar, judged, stretched
 from medseg.model.predict import TiledModel
 
 JUDGE = JudgeSettings(factor=3, blur_mm=4, channels=(2, 3), least_extent_mm=100)
@@ -68,34 +68,6 @@ def test_any_size_is_judged(network):
         said = judged(network.judge, coarse, shape, JUDGE.factor)
         assert said.shape == shape
         assert np.isfinite(said).all()
-
-
-def test_the_mirror_image_is_about_the_middle_of_the_patient():
-    coarse = np.zeros((1, 14, 5, 6), np.float32)
-    coarse[0, 2:10, 1:4] = 0.3  # from 2 to 9: the middle is 5.5
-    coarse[0, 3, 2, 4] = 0.9
-    coarse[0, 13, 0, 0] = 0.05  # air, and its image would lie outside
-    seen = with_mirror_image(coarse, air_below=0.1)
-    np.testing.assert_array_equal(seen[0], coarse[0])
-    assert seen[1, 8, 2, 4] == np.float32(0.9)
-    np.testing.assert_array_equal(seen[1, 2:10] > 0.1, coarse[0, 2:10] > 0.1)
-    assert seen[1, 12:].max() == 0
-    assert with_mirror_image(np.zeros_like(coarse), 0.1).shape == (2, 14, 5, 6)
-
-
-def test_a_judge_is_shown_the_mirror_image_where_it_asks_for_it():
-    judge = JUDGE.model_copy(update={"sees_mirror_image": True})
-    torch.manual_seed(2)
-    network = build(NETWORK.model_copy(update={"judge": judge}), SEEN).eval().judge
-    shape = (24, 24, 36)  # 8, 8, 12 coarse voxels: nothing is padded
-    coarse = np.random.default_rng(1).uniform(0, 1, (1, 8, 8, 12)).astype(np.float32)
-    with torch.inference_mode():
-        by_hand = network(torch.from_numpy(with_mirror_image(coarse, 0)[None]))[0, 0].numpy()
-    said = judged(network, coarse, shape, judge.factor)
-    np.testing.assert_allclose(said[::3, ::3, ::3], by_hand, atol=1e-5)
-    network.sees_mirror_image = False
-    with pytest.raises(RuntimeError, match="channels"):
-        judged(network, coarse, shape, judge.factor)
 
 
 @pytest.mark.parametrize("family", ["crop-unet", "regions"])

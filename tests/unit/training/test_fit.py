@@ -103,9 +103,9 @@ def test_a_run_begins_with_the_mean_weights_of_the_one_it_names(settings, data, 
 
 def test_a_judge_is_never_taken_from_a_run(settings):
     judged = settings.network.model_copy(update={"judge": JudgeSettings(channels=(2, 3))})
-    seeing = judged.judge.model_copy(update={"sees_mirror_image": True})
+    larger = judged.judge.model_copy(update={"channels": (3, 4)})
     given = begin(settings.model_copy(update={"network": judged, "seed": 1})).average
-    for network in (settings.network, judged.model_copy(update={"judge": seeing})):
+    for network in (settings.network, judged.model_copy(update={"judge": larger})):
         other = settings.model_copy(update={"network": network})
         own, begun = begin(other).average, begin(other, given).average
         for name, tensor in begun.items():

@@ -83,14 +83,3 @@ def test_the_loss_in_bfloat16_is_that_in_single_precision_to_a_hundredth(run):
     assert rough.dtype == torch.float32
     assert exact.item() > 0.1
     assert rough.item() == pytest.approx(exact.item(), rel=0.01)
-
-
-def test_a_judge_that_sees_the_mirror_image_learns_from_it(run, sources, monkeypatch):
-    monkeypatch.setattr(training, "SHAPE", (16, 16, 16))
-    judge = run.network.judge.model_copy(update={"sees_mirror_image": True})
-    seeing = run.model_copy(update={"network": run.network.model_copy(update={"judge": judge})})
-    torch.manual_seed(seeing.seed)
-    fresh = Judge(judge, seeing.input).state_dict()["backbone.down.0.only.weight"]
-    learnt = fit_judge(seeing, sources, steps=2)["backbone.down.0.only.weight"]
-    assert fresh.shape[1] == 2
-    assert (learnt != fresh)[:, 1].any()
