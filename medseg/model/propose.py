@@ -55,25 +55,33 @@ class ProposingModel:
         Raises:
             ValueError: The study has other channels than the model.
         """
-        padded = self._padded(normalise(scaled(study.data, self.card.input), self.card.input))
+        data = normalise(scaled(study.data, self.card.input), self.card.input)
+        padded, before = self._padded(data)
         begins = self._begins(padded.shape[1:])
         places = list(product(*begins))
         found: list[Proposal] = []
         for done, corner in enumerate(places, start=1):
             tile = [slice(c, c + t) for c, t in zip(corner, self.card.input.tile, strict=True)]
-            data = padded[(slice(None), *tile)]
-            if data[0].max() >= self.card.input.empty_below:
-                for each in self._tile(data):
+            part = padded[(slice(None), *tile)]
+            if part[0].max() >= self.card.input.empty_below:
+                for each in self._tile(part):
                     if self._owns(begins, corner, each):
-                        found += self._placed(each, corner, study.geometry)
+                        here = [c - b for c, b in zip(corner, before, strict=True)]
+                        found += self._placed(each, here, study.geometry)
             progress("predict", done / len(places))
         return tuple(found)
 
-    def _padded(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The study with air around it, in at least one whole tile."""
+    def _padded(self, data: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[int]]:
+        """The study with air around it, in at least one whole tile, and where it begins in that.
+
+        It lies in the middle where crops were learnt from so (`input.whole_tiles`).
+        """
         step = self.card.network.step(self.spacing_mm)
         sizes = zip(data.shape[1:], self.card.input.tile, step, strict=True)
-        return np.pad(data, [(0, 0), *((0, max(t, -(-n // s) * s) - n) for n, t, s in sizes)])
+        more = [max(t, -(-n // s) * s) - n for n, t, s in sizes]
+        before = [n // 2 if self.card.input.whole_tiles else 0 for n in more]
+        around = [(b, n - b) for b, n in zip(before, more, strict=True)]
+        return np.pad(data, [(0, 0), *around]), before
 
     def _begins(self, shape: tuple[int, ...]) -> list[list[int]]:
         """Where the tiles of each axis begin."""
@@ -93,17 +101,24 @@ class ProposingModel:
             x = torch.from_numpy(np.ascontiguousarray(data))[None]
             return self.network.propose(x.to(memory_format=torch.channels_last_3d))
 
-    def _placed(
-        self, each: Candidate, corner: tuple[int, ...], geometry: Geometry
-    ) -> list[Proposal]:
-        """The candidate on the study's grid; none where all of it lies in the padding."""
-        begins = [c + n for c, n in zip(corner, each.corner, strict=True)]
+    def _placed(self, each: Candidate, corner: list[int], geometry: Geometry) -> list[Proposal]:
+        """The candidate on the study's grid; none where all of it lies in the padding.
+
+        Args:
+            each: In a tile.
+            corner: Where the tile begins in the study; below 0 in the padding before it.
+            geometry: Of the study.
+        """
+        first = [c + n for c, n in zip(corner, each.corner, strict=True)]
+        begins = [max(0, n) for n in first]
         stops = [
-            min(b + m, n) for b, m, n in zip(begins, each.mask.shape, geometry.shape, strict=True)
+            min(f + m, n) for f, m, n in zip(first, each.mask.shape, geometry.shape, strict=True)
         ]
         if any(stop <= begin for begin, stop in zip(begins, stops, strict=True)):
             return []
         i, j, k = (slice(a, b) for a, b in zip(begins, stops, strict=True))
-        mask = each.mask[tuple(slice(0, b - a) for a, b in zip(begins, stops, strict=True))]
+        mask = each.mask[
+            tuple(slice(a - f, b - f) for f, a, b in zip(first, begins, stops, strict=True))
+        ]
         structure = self.card.network.structures[each.structure]
         return [Proposal(each.score, structure, (i, j, k), mask, geometry)] if mask.any() else []

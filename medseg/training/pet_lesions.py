@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from medseg.config import load_protocol
+from medseg.config import SegmentSettings, load_protocol
 from medseg.core.prediction import VoxelModel
 from medseg.training.bodies import phantom_case, read_phantoms, read_whole_body, varied_case
 from medseg.training.confluence import sarcoma_body, separate_body, touching_body
@@ -52,14 +52,23 @@ class PetLesions:
         """Nothing."""
         return {}
 
+    @property
+    def segment(self) -> SegmentSettings:
+        """How instances are separated: as the protocol says, which was chosen for `centre-offset`.
+
+        Families that propose have scores of their own, and get the plain settings.
+        """
+        if self.settings.network.family in ("regions", "queries"):
+            return SegmentSettings(model=self.settings.name)
+        return load_protocol("pet-lesions").segment
+
     def validate(self, model: VoxelModel) -> Mapping[str, float]:
         """Mean Dice of the lesions on the acquired grids of `val`."""
-        segment = load_protocol("pet-lesions").segment
-        return {"val_dice": mean_dice(model, self.val, segment)}
+        return {"val_dice": mean_dice(model, self.val, self.segment)}
 
     def scores(self, model: VoxelModel) -> dict[str, dict[str, float]]:
         """On `val`, on phantoms, on synthetic bodies with tumours of `val`, on the whole body."""
-        segment = load_protocol("pet-lesions").segment
+        segment = self.segment
         phantoms = [phantom_case(seed) for seed in UNSEEN_PHANTOMS]
         bodies = [varied_case(seed) for seed in UNSEEN_BODIES]
         seeded = list(zip(bodies, UNSEEN_BODIES, strict=True))

@@ -56,7 +56,16 @@ def scene() -> tuple[ModelInput, np.ndarray]:
     return ModelInput(data, Geometry(SHAPE, np.diag((*SPACING, 1.0)))), labels
 
 
-def test_every_lesion_is_found_once_and_whole_wherever_tiles_end(model, scene):
+@pytest.fixture
+def centred(model) -> ProposingModel:
+    """The same, which puts a study that is smaller than its tiles in the middle."""
+    seen = model.card.input.model_copy(update={"whole_tiles": True})
+    return dataclasses.replace(model, card=model.card.model_copy(update={"input": seen}))
+
+
+@pytest.mark.parametrize("kind", ["model", "centred"])
+def test_every_lesion_is_found_once_and_whole_wherever_tiles_end(kind, scene, request):
+    model = request.getfixturevalue(kind)
     study, labels = scene
     proposals = model.predict(study)
     assert labels.max() > 20
@@ -85,6 +94,27 @@ def test_a_study_smaller_than_a_tile_is_one_tile(model):
     study = ModelInput(data, Geometry((5, 7, 9), np.diag((*SPACING, 1.0))))
     (proposal,) = model.predict(study)
     assert proposal.box == (slice(1, 4), slice(2, 5), slice(3, 9))
+
+
+def test_a_small_study_lies_in_the_middle_of_a_tile_where_crops_did(centred):
+    data = np.ones((1, 5, 7, 9), np.float32)
+    data[0, 1:4, 2:5, 3:9] = 15
+    study = ModelInput(data, Geometry((5, 7, 9), np.diag((*SPACING, 1.0))))
+    seen = []
+
+    class Watched(Threshold):
+        def propose(self, x):
+            seen.append(x[0, 0].numpy())
+            # It reaches into the padding on every side; that part of it is cut off.
+            wide = np.ones((7, 9, 11), bool)
+            return [*super().propose(x), Candidate(0.8, 0, (4, 5, 6), wide)]
+
+    found, wide = dataclasses.replace(centred, network=Watched()).predict(study)
+    (tile,) = seen
+    assert find_objects((tile > 0.5).astype(int)) == [(slice(6, 9), slice(8, 11), slice(10, 16))]
+    assert found.box == (slice(1, 4), slice(2, 5), slice(3, 9))
+    assert wide.box == (slice(0, 5), slice(0, 7), slice(0, 9))
+    assert wide.mask.shape == (5, 7, 9)
 
 
 def test_what_lies_in_the_padding_alone_is_no_proposal(model):
