@@ -93,7 +93,7 @@ class TiledModel:
             return
         with out_of_memory():
             far = from_afar(study.data, settings, self.spacing_mm)
-            said = judged(judge, normalise(far, self.card.input), shape, settings.factor)
+            said = judged(judge, normalise(far, self.card.input), settings.factor)
         np.minimum(outputs[0], said, out=outputs[0])
 
     def _of_both_sides(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:

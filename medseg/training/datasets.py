@@ -74,6 +74,18 @@ class Case:
         few = np.ascontiguousarray(blurred[:: steps[0], :: steps[1], :: steps[2]])
         return few, Geometry((few.shape[0], few.shape[1], few.shape[2]), affine)
 
+    @cached_property
+    def softened(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Lesions for coarse voxels to meet.
+
+        Returns:
+            How many of the 27 voxels at and around one are a lesion's, and whether one of a lesion
+            lies within three voxels; each of the image's shape.
+        """
+        lesion = (self.labels > 0).astype(np.uint8)
+        share = ndimage.convolve(lesion, np.ones((3, 3, 3), np.uint8))
+        return share, ndimage.maximum_filter(lesion, 7)
+
 
 def make_case(
     name: str, image: NDArray[np.float32], labels: NDArray[np.uint16], geometry: Geometry

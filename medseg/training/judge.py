@@ -100,7 +100,7 @@ def fit_judge(
 
 def judge_loss(judge: Judge, view: View) -> Tensor:
     """Cross-entropy, the mean over lesions and the mean over normal uptake; 0 without either."""
-    x = torch.from_numpy(view.data)[None].to(memory_format=torch.channels_last_3d)
+    x = torch.from_numpy(judge.shown(view.data))[None].to(memory_format=torch.channels_last_3d)
     said = judge(x)[0, 0].float()
     total: Tensor = said.sum() * 0
     if view.lesion.any():
@@ -126,11 +126,13 @@ def draw_view(sources: Sources, settings: TrainingSettings, rng: np.random.Gener
         x[:, :, slice(None, gone) if rng.random() < 0.5 else slice(-gone, None)] = 0
     lesion, near = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     if body.lesions:
-        soft, wide = (
-            resample(array, body.geometry, target, interpolation="linear", outside=0)
-            for array in _softened(body.labels > 0)
+        around, wide = (
+            resample(
+                array.astype(np.float32), body.geometry, target, interpolation="linear", outside=0
+            )
+            for array in body.softened
         )
-        lesion, near = soft > 0.25, wide > 0.05
+        lesion, near = around > 27 * 0.25, wide > 0.05
     for _ in range(int(rng.integers(1, 5))):
         tumour = draw_tumour(sources.tumours, settings, rng)
         _add(x, lesion, near, _tumour_from_afar(tumour, judge, rng), rng)
@@ -154,12 +156,6 @@ def _target(body: Case, spacing: Spacing, rng: np.random.Generator) -> Geometry:
         middle[2] += rng.uniform(-0.3, 0.3) * (high - low)[2]
     to_source[:3, 3] = middle - to_source[:3, :3] @ (np.array(SHAPE) * spacing / 2)
     return grid(SHAPE, spacing, to_source)
-
-
-def _softened(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A mask averaged over three voxels, and widened by three, so that coarse voxels meet it."""
-    solid = mask.astype(np.float32)
-    return ndimage.uniform_filter(solid, 3), ndimage.maximum_filter(solid, 7)
 
 
 def _tumour_from_afar(

@@ -29,16 +29,21 @@ class Judge(nn.Module):
         strides: tuple[Shape, ...] = ((2, 2, 2),) * (len(settings.channels) - 1)
         self.step = 2 ** len(strides)
         self.backbone = Pyramid(
-            len(seen.roles),
+            2 * len(seen.roles),
             settings.channels,
             coarse_spacing(settings, seen.spacing_mm),
             strides,
             NORMS["crop"],
         )
         self.head = nn.Conv3d(settings.channels[0], 1, 1)
+        self.air_below = seen.empty_below
+
+    def shown(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What it is to see of a coarse study, (C, I, J, K) normalised, before any padding."""
+        return with_mirror_image(coarse, self.air_below)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, I, J, K) normalised, each of I, J, K a multiple of `step`, to (N, 1, I, J, K)."""
+        """(N, C, I, J, K) as from `shown`, I, J, K multiples of `step`, to (N, 1, I, J, K)."""
         logits: Tensor = self.head(self.backbone(x)[0])
         return logits
 
@@ -52,41 +57,78 @@ def coarse_spacing(settings: JudgeSettings, spacing_mm: Spacing) -> Spacing:
 def from_afar(
     data: NDArray[np.float32], settings: JudgeSettings, spacing_mm: Spacing
 ) -> NDArray[np.float32]:
-    """A study blurred, and every so-many-th voxel of it.
+    """A study blurred so that every so-many-th voxel of it shows it.
 
     Args:
         data: (C, I, J, K) intensities, not normalised.
-        settings: How coarse, how blurred.
+        settings: How blurred.
         spacing_mm: Of the study.
     """
     sigmas = [settings.blur_mm / mm for mm in spacing_mm]
-    n = settings.factor
-    few = [gaussian_filter(channel, sigmas)[::n, ::n, ::n] for channel in data]
-    return np.ascontiguousarray(np.stack(few))
+    return np.stack([gaussian_filter(channel, sigmas) for channel in data])
 
 
-def judged(
-    judge: Judge, coarse: NDArray[np.float32], shape: Shape, factor: int
-) -> NDArray[np.float32]:
-    """Logits on the fine grid.
+def with_mirror_image(coarse: NDArray[np.float32], air_below: float) -> NDArray[np.float32]:
+    """A study with its mirror image as further channels.
+
+    Left and right are exchanged about the middle of the patient, not of the image, to half a voxel.
+
+    Args:
+        coarse: (C, I, J, K) as a judge sees it, normalised.
+        air_below: What the first channel of the patient's voxels reaches (`input.empty_below`).
+
+    Returns:
+        (2 C, I, J, K); 0 where the mirror image lies beyond the study.
+    """
+    across = np.arange(coarse.shape[1])
+    patient = (coarse[0] >= air_below).sum(axis=(1, 2))
+    middle = np.average(across, weights=patient) if patient.any() else across.mean()
+    from_here = round(2 * middle) - across
+    inside = (from_here >= 0) & (from_here < len(across))
+    image = np.zeros_like(coarse)
+    image[:, inside] = coarse[:, from_here[inside]]
+    return np.concatenate([coarse, image])
+
+
+def judged(judge: Judge, far: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Logits on the fine grid: the mean of what is said of several coarse views of the study.
+
+    Which voxels are left out, and which side is which, is chance. So there is a view that begins
+    with the first voxel, one that begins with the second, up to the `factor`-th, each as it is and
+    mirrored.
 
     Args:
         judge: The network.
-        coarse: (C, ...) as from `from_afar`, normalised; air has 0.
-        shape: Of the fine grid.
+        far: (C, I, J, K) as from `from_afar`, normalised; air has 0.
         factor: Fine voxels to a coarse one.
+
+    Returns:
+        (I, J, K) float32.
     """
-    padding = [
-        (0, -n % judge.step if n > judge.step else 2 * judge.step - n) for n in coarse.shape[1:]
-    ]
-    x = torch.from_numpy(np.pad(coarse, [(0, 0), *padding]))[None]
+    shape = far.shape[1:]
+    total = np.zeros(shape, np.float32)
+    begins = range(min(factor, *shape))
+    for begin in begins:
+        coarse = far[:, begin::factor, begin::factor, begin::factor]
+        said = _said(judge, coarse) + _said(judge, coarse[:, ::-1])[::-1]
+        i, j, k = (
+            np.clip((np.arange(n) - begin) / factor, 0, m - 1)
+            for n, m in zip(shape, said.shape, strict=True)
+        )
+        total += stretched(said, (i, j, k))
+    total /= 2 * len(begins)
+    return total
+
+
+def _said(judge: Judge, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of one view."""
+    sizes = coarse.shape[1:]
+    padding = [(0, -n % judge.step if n > judge.step else 2 * judge.step - n) for n in sizes]
+    x = torch.from_numpy(np.pad(judge.shown(coarse), [(0, 0), *padding]))[None]
     with torch.inference_mode():
-        logits = judge(x.to(memory_format=torch.channels_last_3d))[0, 0].contiguous().numpy()
-    i, j, k = (
-        np.minimum(np.arange(n) / factor, m - 1)
-        for n, m in zip(shape, coarse.shape[1:], strict=True)
-    )
-    return stretched(logits, (i, j, k))
+        logits = judge(x.to(memory_format=torch.channels_last_3d))[0, 0].numpy()
+    said: NDArray[np.float32] = logits[tuple(slice(n) for n in sizes)]
+    return said
 
 
 def stretched(
@@ -94,9 +136,11 @@ def stretched(
 ) -> NDArray[np.float32]:
     """Linear interpolation at the product of positions, one axis after the other."""
     for axis, positions in enumerate(at):
-        low = np.minimum(positions.astype(int), field.shape[axis] - 2)
+        last = field.shape[axis] - 1
+        low = np.minimum(positions.astype(int), max(0, last - 1))
         shape = [1, 1, 1]
         shape[axis] = -1
         share = (positions - low).astype(np.float32).reshape(shape)
-        field = field.take(low, axis) * (1 - share) + field.take(low + 1, axis) * share
+        high = np.minimum(low + 1, last)
+        field = field.take(low, axis) * (1 - share) + field.take(high, axis) * share
     return field

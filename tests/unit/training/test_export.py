@@ -23,6 +23,7 @@ def exported(settings, data, case, tmp_path, monkeypatch):
     for name in ("touching_body", "separate_body", "sarcoma_body"):
         monkeypatch.setattr(pet_lesions, name, lambda *_: case)
     monkeypatch.setattr(pet_lesions, "varied_case", lambda _: case)
+    monkeypatch.setattr(pet_lesions, "UNSEEN_BODIES", (1000, 1001))
     monkeypatch.setattr(pet_calibration, "PAIRS", 2)
     monkeypatch.setattr(pet_calibration, "PHANTOMS", (0, 101))
     run = settings.model_copy(update={"data": data})
@@ -44,7 +45,7 @@ def test_every_score_is_there_and_those_on_training_data_say_so(exported):
     assert card.scores["pet_lesions/val"]["cases"] == 1
     assert card.scores["phantom seed 0 (unseen)"]["lesions"] == 1
     synthetic = [values for name, values in card.scores.items() if "synthetic" in name]
-    assert [values["bodies"] for values in synthetic] == [2, 2, 1]
+    assert [values["bodies"] for values in synthetic] == [2, 2, 2]
     assert not any("whole body" in name for name in card.scores)
 
 
