@@ -62,13 +62,20 @@ def separate_body(
 
 
 def sarcoma_body(body: Case, tumour: Case, settings: TrainingSettings, seed: int) -> Case:
-    """A body with one whole tumour of its own size, uptake and cold core, mirrored or not."""
+    """A body with one whole tumour of its own size, uptake and cold core, mirrored or not.
+
+    Raises:
+        ValueError: It fits nowhere.
+    """
     rng = np.random.default_rng((13, seed))
     scene = bare(body, settings)
     mirror = np.diag([rng.choice((-1.0, 1.0)), 1.0, 1.0])
     spacing = settings.input.spacing_mm
     whole = cut_out(tumour, tumour.lesions[0], spacing, mirror, 1.0)
-    return as_case(f"{body.name}, tumour of {tumour.name}", _placed(scene, [whole], rng, 0.7))
+    grown = _placed(scene, [whole], rng, 0.7)
+    if len(grown.placed) == len(scene.placed):
+        raise ValueError(f"no place for the tumour of {tumour.name}")
+    return as_case(f"{body.name}, tumour of {tumour.name}", grown)
 
 
 def touching_pair(sources: Sources, training: TrainingSettings, rng: np.random.Generator) -> Scene:
@@ -142,7 +149,7 @@ def _placed(
     tissue = scene.image > TISSUE_SUV
     taken = ndimage.distance_transform_edt(scene.labels == 0, sampling=spacing) < GAP_MM
     quiet = np.flatnonzero(tissue & ~taken & (scene.image < HOT_SUV))
-    for _ in range(TRIES):
+    for _ in range(TRIES if len(quiet) else 0):
         place = np.array(np.unravel_index(rng.choice(quiet), tissue.shape))
         corner = place - np.array(group[0].mask.shape) // 2
         corners = [corner]

@@ -50,6 +50,12 @@ def test_a_whole_tumour_keeps_its_size(body, case, settings):
     assert made.lesions[0].radius_mm == pytest.approx(case.lesions[0].radius_mm, rel=0.05)
 
 
+def test_a_tumour_without_a_place_is_never_left_out_silently(body, case, settings):
+    hot = make_case("hot", body.image * 10, body.labels, body.geometry)
+    with pytest.raises(ValueError, match="no place"):
+        sarcoma_body(hot, case, settings, seed=4)
+
+
 def test_a_pair_touches_and_each_is_whole(body, case, settings):
     large = settings.model_copy(update={"crop": (28, 32, 40)})
     scene = touching_pair(Sources((case,), (body,)), large, np.random.default_rng(3))
