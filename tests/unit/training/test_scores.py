@@ -7,6 +7,7 @@ from medseg.config import SegmentSettings
 from medseg.core.prediction import ModelInput, VoxelPrediction
 from medseg.training.datasets import Case, make_case
 from medseg.training.scores import (
+    outside,
     same_instances,
     score_cases,
     score_instances,
@@ -28,6 +29,10 @@ class Threshold:
 
 
 SEGMENT = SegmentSettings(model="none")
+
+
+def ball_ml(radius_mm: float) -> float:
+    return 4 / 3 * np.pi * radius_mm**3 / 1000
 
 
 @pytest.fixture
@@ -53,11 +58,31 @@ def test_a_prediction_of_nothing_finds_nothing(case):
 
 def test_an_organ_called_lesion_is_a_false_positive_with_its_volume(two, oblique):
     assert score_cases(Threshold(3), [two], SEGMENT)["false_positives"] == 1
-    outside = score_outside(Threshold(3), two, SEGMENT)
-    assert outside["false_positives"] == 1
+    wrong = score_outside(Threshold(3), two, SEGMENT)
+    assert wrong["false_positives"] == 1
     expected_ml = 4 * 4 * 6 * oblique.voxel_volume_mm3 / 1000
-    assert outside["false_positive_volume_ml"] == pytest.approx(expected_ml, rel=0.25)
-    assert outside["volume_outside_ml"] >= outside["false_positive_volume_ml"]
+    assert wrong["false_positive_volume_ml"] == pytest.approx(expected_ml, rel=0.25)
+    assert wrong["volume_outside_ml"] >= wrong["false_positive_volume_ml"]
+    assert wrong["volume_beyond_10_mm_ml"] == wrong["false_positive_volume_ml"]
+
+
+def test_an_outline_that_is_too_wide_is_told_from_what_reaches_farther(case, oblique):
+    """Balls of the same centre: volumes of shells are known."""
+    places = oblique.to_world(np.stack(np.indices(oblique.shape), axis=-1))
+    from_centre_mm = np.linalg.norm(places - oblique.to_world(np.array([15, 13, 20])), axis=-1)
+    for radius_mm, beyond_ml in ((22, 0), (34, ball_ml(34) - ball_ml(28))):
+        wrong = outside((from_centre_mm <= radius_mm).astype(np.uint16), case)
+        all_ml = ball_ml(radius_mm) - ball_ml(18)
+        assert wrong["volume_outside_ml"] == pytest.approx(all_ml, rel=0.05)
+        assert wrong["volume_beyond_10_mm_ml"] == pytest.approx(beyond_ml, rel=0.2)
+        assert wrong["false_positives"] == wrong["false_positive_volume_ml"] == 0
+
+
+def test_without_a_lesion_everything_is_far_from_one(two, oblique):
+    healthy = make_case("healthy", two.image, np.zeros_like(two.labels), oblique)
+    wrong = outside(two.labels, healthy)
+    assert wrong["volume_beyond_10_mm_ml"] == wrong["volume_outside_ml"] > 0
+    assert wrong["false_positives"] == 1
 
 
 def test_an_instance_of_its_own_is_most_of_both():
