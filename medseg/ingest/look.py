@@ -1,8 +1,8 @@
-"""The look of an image: two things that a radiologist sees and headers often do not say.
+"""The look of an image: what a radiologist sees and headers often do not say.
 
-Each is one number of a few slices, with one limit. `tests/unit/ingest/test_look.py` shows both on
+Each is one number with one limit. `tests/unit/ingest/test_look.py` shows kernel and correction on
 images made by the physics that they tell: projections filtered back with known kernels, and the
-real PET with its attenuation put back.
+real PET with its attenuation put back; and units on real images.
 """
 
 from dataclasses import replace
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medseg.core.geometry import Geometry
+from medseg.core.volume import IntensityUnit
 from medseg.errors import InputError
 from medseg.formats.dicom_pixels import read_voxels
 from medseg.formats.dicom_stack import Stack
@@ -34,6 +35,16 @@ UNCORRECTED_FROM = 1.2
 """Uptake of the outer 2 cm of the body over that of its core, the median of the slices. 0.7 in a
 real whole body (0.4 to 0.9 in its slices), 2.4 in the same body with its attenuation put back (1.1
 to 4.9); 1 where uptake is the same everywhere."""
+
+LOWEST_HU = -50.0
+"""Every CT has voxels below it: fat has about -100, air -1000."""
+
+NEGATIVE_SUV_SHARE = 0.01
+"""No uptake is negative; interpolation leaves few voxels below -1."""
+
+MEDIAN_SUV = 10.0
+"""Half of what a PET shows has less: tissue has about 1, the brain 5 to 10. Activity in Bq/mL has
+thousands, an MR of 8 bits about a hundred."""
 
 MARGIN = 3
 """Pixels: a body closer to the edge of the slice is cut, and its rim is not its skin."""
@@ -61,6 +72,25 @@ def is_uncorrected(accepted: Stack) -> bool | None:
         if (ratio := rim_over_core(image, spacing)) is not None
     ]
     return float(np.median(ratios)) >= UNCORRECTED_FROM if ratios else None
+
+
+def not_in_unit(data: NDArray[np.float32], unit: IntensityUnit) -> str | None:
+    """Why intensities cannot be in a unit that nothing states, as a clause; None where they can.
+
+    Args:
+        data: (I, J, K), finite.
+        unit: Taken to be theirs.
+    """
+    if unit is IntensityUnit.HU and (lowest := float(data.min())) > LOWEST_HU:
+        return f"its lowest value is {lowest:.4g}, and a CT has fat at -100 HU and air at -1000"
+    if unit is IntensityUnit.SUV:
+        negative = np.count_nonzero(data < -1) / data.size
+        if negative > NEGATIVE_SUV_SHARE:
+            return f"{negative:.0%} of its voxels are below -1, and no uptake is negative"
+        seen = data[data > 0]
+        if seen.size and (middle := float(np.median(seen))) > MEDIAN_SUV:
+            return f"half of its voxels above 0 exceed {middle:.4g}, where tissue has an SUV of 1"
+    return None
 
 
 def noise_correlation(image: NDArray[np.float32]) -> float | None:

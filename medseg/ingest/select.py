@@ -10,7 +10,7 @@ from pathlib import Path
 from medseg.config import Protocol, Role
 from medseg.core.study import QualityFlag, Series, Study
 from medseg.core.volume import Volume
-from medseg.errors import InputError, SeriesChoiceError
+from medseg.errors import InputError, SeriesChoiceError, UnitError
 from medseg.ingest.accept import AcceptedSeries, read_series
 from medseg.ingest.choice import (
     Choice,
@@ -24,6 +24,7 @@ from medseg.ingest.choice import (
     pick,
 )
 from medseg.ingest.inspection import Explanation
+from medseg.ingest.look import not_in_unit
 from medseg.ingest.pseudonym import pseudonyms
 from medseg.ingest.rank import body_part
 
@@ -231,10 +232,23 @@ def _fill(
 
 
 def _read(one: AcceptedSeries, rule: Role) -> Series:
-    """The voxels; those of a NIfTI file are taken to be in the role's unit, and flagged."""
+    """The voxels; those of a NIfTI file are taken to be in the role's unit, and flagged.
+
+    Raises:
+        UnitError: They cannot be in that unit.
+        InputError: As `accept.read_series`.
+    """
     series = read_series(one)
     if not one.is_nifti or series.volume.unit == rule.unit:
         return series
+    why_not = not_in_unit(series.volume.data, rule.unit)
+    if why_not is not None:
+        raise UnitError(
+            f"Series {one.number} is a NIfTI file, which does not state its unit, and cannot be in "
+            f"{rule.unit.value}: {why_not}.",
+            f"Choose what it is for with --protocol NAME (see `medseg protocols`), or convert it "
+            f"to {rule.unit.value}.",
+        )
     message = (
         f"A NIfTI file does not state its unit; its intensities are taken to be {rule.unit.value}."
     )

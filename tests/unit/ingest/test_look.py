@@ -5,6 +5,8 @@ import pytest
 from scipy import ndimage
 from skimage.transform import iradon, radon
 
+from medseg.core.volume import IntensityUnit
+from medseg.formats import nifti
 from medseg.formats.dicom_pixels import read_voxels
 from medseg.ingest.look import (
     SHARP_BELOW,
@@ -12,6 +14,7 @@ from medseg.ingest.look import (
     is_uncorrected,
     kernel,
     noise_correlation,
+    not_in_unit,
     rim_over_core,
 )
 
@@ -89,6 +92,30 @@ def test_the_real_whole_body_looks_corrected_and_a_real_ct_soft(real_series):
         ratios.append(rim_over_core(np.maximum(seen, 0).astype(np.float32), spacing))
     assert min(ratios) > UNCORRECTED_FROM
     assert kernel(real_series["CT"]) == "soft"
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("pattern", "unit"),
+    [
+        ("pet_lesions/*/*_pet_suv.nii.gz", IntensityUnit.SUV),
+        ("head_neck_organs/*/*_ct.nii.gz", IntensityUnit.HU),
+        ("ms_flair/cases/*_flair.nii.gz", IntensityUnit.ARBITRARY),
+    ],
+)
+def test_real_images_can_be_in_their_own_unit_and_in_no_other(shared_data, pattern, unit):
+    files = sorted(shared_data.glob(pattern))
+    assert len(files) > 1
+    for file in files:
+        data = nifti.read_voxels(file, nifti.read_header(file))[0]
+        fitting = {one for one in IntensityUnit if not_in_unit(data, one) is None}
+        assert unit in fitting, file.name
+        assert not {IntensityUnit.SUV, IntensityUnit.HU} & (fitting - {unit}), file.name
+
+
+@pytest.mark.parametrize("data", [np.zeros((4, 5, 6), np.float32), np.full((4, 5, 6), 9.5)])
+def test_an_empty_pet_and_one_of_a_hot_brain_are_not_refused(data):
+    assert not_in_unit(data.astype(np.float32), IntensityUnit.SUV) is None
 
 
 @pytest.fixture(scope="module")

@@ -48,8 +48,11 @@ def ct(**tags: object) -> list:
     return example("CT", **{"SeriesNumber": 2, "FrameOfReferenceUID": "2.25.9", **tags})
 
 
-def nifti(path) -> None:
-    nib.save(nib.Nifti1Image(STORED, GRID.affine), path)
+UPTAKE = np.abs(STORED) / 1000
+
+
+def nifti(path, data=UPTAKE) -> None:
+    nib.save(nib.Nifti1Image(data, GRID.affine), path)
 
 
 def test_roles_are_filled_by_modality_and_unit_and_say_why(tmp_path):
@@ -133,9 +136,26 @@ def test_one_nifti_file_is_the_main_series_and_its_unit_is_a_doubt(tmp_path):
         assert [flag.code for flag in series.flags] == ["unit-assumed"]
 
 
+@pytest.mark.parametrize(
+    ("unit", "data", "why"),
+    [
+        ("SUV", STORED, "no uptake is negative"),
+        ("SUV", np.abs(STORED) + 1000, "half of its voxels above 0"),
+        ("HU", np.abs(STORED), "its lowest value is"),
+    ],
+)
+def test_a_nifti_file_that_cannot_be_in_the_unit_is_refused(tmp_path, unit, data, why):
+    """A CT or an MR would else be read as a PET, which is what is chosen unasked."""
+    nifti(tmp_path / "a.nii.gz", data)
+    asked = protocol(main={"modality": "OT", "unit": unit})
+    with pytest.raises(UnitError, match=why) as refused:
+        read_study(tmp_path, asked, {})
+    assert "--protocol" in refused.value.remedy
+
+
 def test_two_nifti_files_must_be_given_their_roles(tmp_path):
     nifti(tmp_path / "a.nii.gz")
-    nifti(tmp_path / "b.nii.gz")
+    nifti(tmp_path / "b.nii.gz", STORED)
     with pytest.raises(SeriesChoiceError):
         read_study(tmp_path, protocol(), {})
     given = {"pet": tmp_path / "a.nii.gz", "ct": tmp_path / "b.nii.gz"}
