@@ -1,5 +1,6 @@
 """What a network hesitates about: lesions that touch, and large ones that are not alike inside."""
 
+import heapq
 from dataclasses import replace
 
 import numpy as np
@@ -169,6 +170,21 @@ def test_three_parts_in_a_row_become_one_when_each_cut_is_wide():
     parts[:, :, 1:3], parts[:, :, 3:5], parts[:, :, 5:7] = 2, 1, 3
     joined = join_wide(parts, (3.0, 4.0, 2.0))
     np.testing.assert_array_equal(joined, parts > 0)
+
+
+def test_the_cuts_that_are_asked_again_do_not_grow_with_the_square_of_the_parts(monkeypatch):
+    """One large part with a crumb at each of many places, which all become a part of it."""
+    pushed = []
+    push = heapq.heappush
+    monkeypatch.setattr(
+        heapq, "heappush", lambda queue, one: (pushed.append(one), push(queue, one))
+    )
+    crumbs = 20
+    parts = np.zeros((3 * crumbs, 3 * crumbs, 3), np.int32)
+    parts[:, :, :2] = 1
+    parts[::3, ::3, 2] = np.arange(2, 2 + crumbs**2).reshape(crumbs, crumbs)
+    np.testing.assert_array_equal(join_wide(parts, (3.0, 4.0, 2.0)), parts > 0)
+    assert len(pushed) < 4 * crumbs**2
 
 
 def test_certainty_is_in_logits_and_no_probability_is_infinite():
