@@ -284,9 +284,6 @@ class JudgeSettings(Settings):
     factor: int = Field(default=3, gt=1)
     """Voxels of the model's grid to one of what it sees, along each axis."""
 
-    blur_mm: float = Field(default=7, gt=0)
-    """Standard deviation of the blur before voxels are left out."""
-
     channels: tuple[int, ...] = (12, 24, 48, 64)
     """Feature channels at each level, finest first."""
 
@@ -398,6 +395,8 @@ class NetworkSettings(HeadSettings):
             raise ValueError(f"{self.family} have no members; only voxel-features do")
         if self.judge is not None and self.family != "centre-offset":
             raise ValueError(f"{self.family} have no judge; only centre-offset does")
+        if self.judge is not None and not self.structures[0].endswith("lesion"):
+            raise ValueError("a judge speaks of lesions, which must be the first structure")
         return self
 
 

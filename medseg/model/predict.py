@@ -12,6 +12,7 @@ from torch import nn
 from medseg.config import ModelCard, NetworkSettings, Spacing, load_structures
 from medseg.core.prediction import ModelInput, Progress, VoxelPrediction, silent
 from medseg.core.structures import mirrored
+from medseg.core.study import QualityFlag
 from medseg.model.domain import doubts
 from medseg.model.networks.context import coarse, margin
 from medseg.model.networks.features import brain_features
@@ -71,7 +72,7 @@ class TiledModel:
             outputs = self._of_both_sides(data, progress)
         else:
             outputs = self._outputs(data, progress)
-        self._judge(outputs, study)
+        flags = (*doubts(study, self.card.input), *self._judge(outputs, data))
         values: NDArray[np.float32] = torch.from_numpy(outputs[: network.logits]).sigmoid_().numpy()
         return VoxelPrediction(
             probabilities=values[: len(network.structures)],
@@ -79,22 +80,29 @@ class TiledModel:
             geometry=study.geometry,
             centre_heatmap=values[-1] if network.centre_heatmap else None,
             offsets_mm=outputs[network.logits :] if network.offsets else None,
-            flags=doubts(study, self.card.input),
+            flags=flags,
         )
 
-    def _judge(self, outputs: NDArray[np.float32], study: ModelInput) -> None:
-        """Lower the first structure's logits to what is said from afar, where that is lower."""
+    def _judge(
+        self, outputs: NDArray[np.float32], data: NDArray[np.float32]
+    ) -> tuple[QualityFlag, ...]:
+        """Lower the first structure's logits to what is said from afar, where that is lower.
+
+        Returns:
+            A flag where there is a judge and it was not asked.
+        """
         network, judge = self.card.network, getattr(self.network, "judge", None)
         settings = network.judge if isinstance(network, NetworkSettings) else None
-        shape = study.geometry.shape
         if settings is None or judge is None:
-            return
-        if shape[2] * self.spacing_mm[2] < settings.least_extent_mm:
-            return
+            return ()
+        extent_mm = data.shape[3] * self.spacing_mm[2]
+        if extent_mm < settings.least_extent_mm:
+            return (_not_judged(extent_mm, settings.least_extent_mm),)
         with out_of_memory():
-            far = from_afar(study.data, settings, self.spacing_mm)
+            far = from_afar(data, self.spacing_mm)
             said = judged(judge, normalise(far, self.card.input), settings.factor)
         np.minimum(outputs[0], said, out=outputs[0])
+        return ()
 
     def _of_both_sides(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:
         """The mean of what is said of a study and of its mirror image, right for left."""
@@ -201,6 +209,15 @@ class TiledModel:
             logits = self.network(*parts)
         values: NDArray[np.float32] = logits[0].contiguous().numpy()
         return values
+
+
+def _not_judged(extent_mm: float, least_mm: float) -> QualityFlag:
+    return QualityFlag(
+        "short-scan",
+        f"The scan is {extent_mm / 10:.0f} cm long from head to foot. The model tells lesions from "
+        f"normal uptake by the whole body, where it sees at least {least_mm / 10:.0f} cm of it; on "
+        "a shorter scan brain, heart, kidneys, bladder or gut are often called lesions.",
+    )
 
 
 @contextmanager

@@ -23,7 +23,7 @@ UNSEEN_PHANTOMS = (0, 101, 102)
 """Seeds of `phantom.body`, whose phantoms no run learns from; 0 is the demo's."""
 
 UNSEEN_BODIES = (1000, 1001, *range(1003, 1010), 1011)
-"""Seeds of `phantom.variety` that scores are measured on; no run learns from so many phantoms.
+"""Seeds of `phantom.variety` that scores are measured on; no run learns from them.
 
 1002 and 1010 are left out: scans of 19 and 23 cm are no whole bodies.
 """

@@ -154,8 +154,9 @@ class PetLesionsTask(Settings):
 
     folds: int = Field(default=5, gt=1)
 
-    varied_phantoms: int = Field(default=0, ge=0)
-    """Phantoms (`phantom.variety`) that give more bodies: seeds from 0."""
+    varied_phantoms: int = Field(default=0, ge=0, le=1000)
+    """Phantoms (`phantom.variety`) that give more bodies: seeds from 0. Scores are of those of
+    seeds from 1000 (`pet_lesions.UNSEEN_BODIES`)."""
 
     plain_phantoms: int = Field(default=0, ge=0, le=100)
     """Phantoms of `phantom.body`, cooler and emptier than those, that do too: seeds from 1."""

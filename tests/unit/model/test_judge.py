@@ -10,7 +10,7 @@ from medseg.model.networks.build import build
 from medseg.model.networks.judge import from_afar, judged, stretched, with_mirror_image
 from medseg.model.predict import TiledModel
 
-JUDGE = JudgeSettings(factor=3, blur_mm=4, channels=(2, 3), least_extent_mm=100)
+JUDGE = JudgeSettings(factor=3, channels=(2, 3), least_extent_mm=100)
 SEEN = InputSettings(roles=("pet",), spacing_mm=(5.0, 5.0, 4.0), clip=((0, 20),), tile=(16, 16, 24))
 NETWORK = NetworkSettings(channels=(3, 4), structures=("lesion", "brain"), judge=JUDGE)
 
@@ -48,14 +48,17 @@ def test_the_judge_takes_lesions_away_and_adds_none(network, card_of):
 def test_a_part_of_the_body_is_not_judged(network, card_of):
     says(network, -9)
     model = TiledModel(card_of(NETWORK, SEEN), network, 0.25)
-    assert model.predict(study(24)).probabilities[0].min() > 0.5
-    assert model.predict(study(25)).probabilities[0].max() < 0.01
+    short, long = model.predict(study(24)), model.predict(study(25))
+    assert short.probabilities[0].min() > 0.5
+    assert long.probabilities[0].max() < 0.01
+    assert ([flag.code for flag in short.flags], long.flags) == (["short-scan"], ())
+    assert "10 cm long" in short.flags[0].message
 
 
 def test_what_is_seen_from_afar_lies_where_it_is():
     data = np.zeros((1, 30, 27, 33), np.float32)
     data[0, 12, 9, 21] = 1
-    far = from_afar(data, JUDGE, SEEN.spacing_mm)
+    far = from_afar(data, SEEN.spacing_mm)
     assert far.shape == data.shape
     assert np.unravel_index(far.argmax(), far.shape) == (0, 12, 9, 21)
     back = stretched(far[0, ::3, ::3, ::3], tuple(np.arange(n) / 3 for n in (28, 25, 31)))
@@ -76,7 +79,7 @@ def test_what_is_said_lies_where_it_is_seen(network):
 
 def test_any_size_is_judged(network):
     for shape in ((19, 22, 30), (7, 40, 31), (1, 2, 30), (3, 4, 5)):
-        far = from_afar(np.ones((1, *shape), np.float32), JUDGE, SEEN.spacing_mm)
+        far = from_afar(np.ones((1, *shape), np.float32), SEEN.spacing_mm)
         said = judged(network.judge, far, JUDGE.factor)
         assert said.shape == shape
         assert np.isfinite(said).all()
