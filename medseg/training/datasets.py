@@ -13,11 +13,12 @@ from medseg.core.geometry import Geometry
 from medseg.core.volume import Volume
 from medseg.errors import InputError
 from medseg.formats import nifti
+from medseg.model.networks.judge import BLUR_MM
 
 IMAGE = "_pet_suv.nii.gz"
 LABELS = "_lesions.nii.gz"
 
-COARSE_MM = 14.0
+COARSE_MM = 7.0
 """Spacing of what a case looks like from afar."""
 
 
@@ -66,10 +67,16 @@ class Case:
 
     @cached_property
     def coarse(self) -> tuple[NDArray[np.float32], Geometry]:
-        """The image blurred to some 14 mm, and fewer voxels of it: enough to see where one is."""
+        """The image as blurred as a judge sees it once it is interpolated, and fewer voxels of it.
+
+        Linear interpolation between voxels d apart blurs with a variance of d²/6 in the mean, which
+        is left out here. Without that, small uptake would have less than what a judge is shown of
+        it in a study, and than a tumour that is added.
+        """
         steps = [max(1, round(COARSE_MM / mm)) for mm in self.geometry.spacing_mm]
-        sigmas = [COARSE_MM / 2 / mm for mm in self.geometry.spacing_mm]
-        blurred = ndimage.gaussian_filter(self.image, sigmas)
+        spacing = np.array(self.geometry.spacing_mm)
+        sigmas_mm = np.sqrt(np.maximum(0, BLUR_MM**2 - (spacing * steps) ** 2 / 6))
+        blurred = ndimage.gaussian_filter(self.image, sigmas_mm / spacing)
         affine = self.geometry.affine @ np.diag([*steps, 1.0])
         few = np.ascontiguousarray(blurred[:: steps[0], :: steps[1], :: steps[2]])
         return few, Geometry((few.shape[0], few.shape[1], few.shape[2]), affine)

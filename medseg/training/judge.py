@@ -13,11 +13,11 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
-from medseg.config import JudgeSettings, Spacing
+from medseg.config import Spacing
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import Progress, silent
 from medseg.formats.itk import resample
-from medseg.model.networks.judge import Judge, coarse_spacing
+from medseg.model.networks.judge import BLUR_MM, Judge, coarse_spacing
 from medseg.model.normalise import normalise
 from medseg.training.checkpoint import update_average
 from medseg.training.datasets import Case
@@ -121,9 +121,6 @@ def draw_view(sources: Sources, settings: TrainingSettings, rng: np.random.Gener
     target = _target(body, spacing, rng)
     image, source = body.coarse
     x = resample(image, source, target, interpolation="linear", outside=0)
-    if rng.random() < 0.4:
-        gone = int(rng.integers(8, 30))
-        x[:, :, slice(None, gone) if rng.random() < 0.5 else slice(-gone, None)] = 0
     lesion, near = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     if body.lesions:
         around, wide = (
@@ -133,9 +130,14 @@ def draw_view(sources: Sources, settings: TrainingSettings, rng: np.random.Gener
             for array in body.softened
         )
         lesion, near = around > 27 * 0.25, wide > 0.05
+    if rng.random() < 0.4:
+        gone = int(rng.integers(8, 30))
+        end = slice(None, gone) if rng.random() < 0.5 else slice(-gone, None)
+        for array in (x, lesion, near):
+            array[:, :, end] = 0
     for _ in range(int(rng.integers(1, 5))):
         tumour = draw_tumour(sources.tumours, settings, rng)
-        _add(x, lesion, near, _tumour_from_afar(tumour, judge, rng), rng)
+        _add(x, lesion, near, _tumour_from_afar(tumour, judge.factor, rng), rng)
     x = x * np.float32(np.exp(rng.normal(0, 0.15)))
     noise = ndimage.gaussian_filter(rng.standard_normal(SHAPE, dtype=np.float32), 0.7)
     x = np.clip(x + noise * np.sqrt(np.abs(x)) * rng.uniform(0, 0.08), 0, None).astype(np.float32)
@@ -159,15 +161,15 @@ def _target(body: Case, spacing: Spacing, rng: np.random.Generator) -> Geometry:
 
 
 def _tumour_from_afar(
-    tumour: Tumour, judge: JudgeSettings, rng: np.random.Generator
+    tumour: Tumour, factor: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Uptake, place and wider place of a tumour on coarse voxels that begin anywhere."""
     around = [(6, 6)] * 3
-    sigmas = [judge.blur_mm / mm for mm in tumour.spacing_mm]
+    sigmas = [BLUR_MM / mm for mm in tumour.spacing_mm]
     excess = ndimage.gaussian_filter(np.pad(tumour.excess, around), sigmas)
     soft = ndimage.uniform_filter(np.pad(tumour.mask, around).astype(np.float32), 3)
     wide = ndimage.maximum_filter(soft, 5) > 0.02
-    few = tuple(slice(int(rng.integers(judge.factor)), None, judge.factor) for _ in range(3))
+    few = tuple(slice(int(rng.integers(factor)), None, factor) for _ in range(3))
     return excess[few], soft[few] >= 0.25, wide[few]
 
 

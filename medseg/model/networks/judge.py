@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from medseg.config import InputSettings, JudgeSettings, Spacing
 from medseg.model.networks.pyramid import NORMS, Pyramid, Shape
 
+BLUR_MM = 7.0
+"""Standard deviation of the blur before voxels are left out, in a study and in what is learnt."""
+
 
 class Judge(nn.Module):
     """The backbone on the coarse study, with one logit: how likely a hot voxel is lesion.
@@ -54,17 +57,14 @@ def coarse_spacing(settings: JudgeSettings, spacing_mm: Spacing) -> Spacing:
     return (r, a, s)
 
 
-def from_afar(
-    data: NDArray[np.float32], settings: JudgeSettings, spacing_mm: Spacing
-) -> NDArray[np.float32]:
+def from_afar(data: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.float32]:
     """A study blurred so that every so-many-th voxel of it shows it.
 
     Args:
         data: (C, I, J, K) intensities, not normalised.
-        settings: How blurred.
         spacing_mm: Of the study.
     """
-    sigmas = [settings.blur_mm / mm for mm in spacing_mm]
+    sigmas = [BLUR_MM / mm for mm in spacing_mm]
     return np.stack([gaussian_filter(channel, sigmas) for channel in data])
 
 
