@@ -64,12 +64,13 @@ class Body:
     geometry: Geometry
 
 
-def make_body(seed: int) -> Body:
+def make_body(seed: int, *, healthy: bool = False) -> Body:
     """The next patient in the next scanner; the same seed gives the same body.
 
     Args:
         seed: Of body, uptake, field of view, lesions and noise. Unrelated to that of
             `make_phantom`.
+        healthy: Whether its lesions are left out; all else stays the same.
     """
     rng = np.random.default_rng((20, seed))
     arms: Arms = "raised" if rng.random() < 0.6 else "lowered"
@@ -79,6 +80,8 @@ def make_body(seed: int) -> Body:
     tissues = _levels(normal_body(patient, rng, arms), rng)
     tissues += _extras(patient, arms, rng)
     lesions = draw_lesions(patient, rng) if rng.random() < 0.7 else []
+    if healthy:
+        lesions = []
     geometry = _field_of_view(float(patient.stretch[2]), rng)
     uptake = np.zeros(geometry.shape, np.float32)
     for tissue in tissues:

@@ -46,9 +46,9 @@ def read_archive(archive: Path, protocol: Protocol) -> Volume:
     return study.series[protocol.main_role].volume
 
 
-def varied_case(seed: int) -> Case:
-    """A varied phantom, with its lesions and organs."""
-    body = make_body(seed)
+def varied_case(seed: int, *, healthy: bool = False) -> Case:
+    """A varied phantom, with its lesions, if it may have any, and organs."""
+    body = make_body(seed, healthy=healthy)
     case = make_case(f"varied phantom {seed}", body.pet, body.lesions, body.geometry)
     return replace(case, organs=codes_of_masks(body.organs), outlined=ORGANS)
 

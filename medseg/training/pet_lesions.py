@@ -71,10 +71,11 @@ class PetLesions:
         return {"val_dice": mean_dice(model, self.val, self.segment)}
 
     def scores(self, model: VoxelModel) -> dict[str, dict[str, float]]:
-        """On `val`, on phantoms, on synthetic bodies with tumours of `val`, on the whole body."""
+        """On `val`, on phantoms, on healthy ones with tumours of `val`, on the whole body."""
         segment = self.segment
         phantoms = [phantom_case(seed) for seed in UNSEEN_PHANTOMS]
-        bodies = [varied_case(seed) for seed in UNSEEN_BODIES]
+        own = [varied_case(seed) for seed in UNSEEN_BODIES]
+        bodies = [varied_case(seed, healthy=True) for seed in UNSEEN_BODIES]
         seeded = list(zip(bodies, UNSEEN_BODIES, strict=True))
         touching = [
             touching_body(body, self.val, self.settings, seed, GROUPS) for body, seed in seeded
@@ -88,6 +89,7 @@ class PetLesions:
             "pet_lesions/val": score_cases(model, self.val, segment),
             "phantom seed 0 (unseen)": score_cases(model, phantoms[:1], segment),
             "phantoms of seeds 101 and 102 (unseen)": score_cases(model, phantoms[1:], segment),
+            "varied phantoms with lesions of their own (unseen)": score_instances(model, own, segment),
             "val tumours that touch, in unseen phantoms (synthetic)": score_instances(
                 model, touching, segment
             ),

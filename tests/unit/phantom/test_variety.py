@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medseg.phantom.anatomy import draw_patient, normal_body
 from medseg.phantom.variety import SPACING_MM, make_body
@@ -14,6 +15,18 @@ def test_the_same_seed_gives_the_same_body_and_another_one_another(bodies):
     again = make_body(1)
     np.testing.assert_array_equal(again.pet, bodies[1].pet)
     assert bodies[0].pet.shape != bodies[1].pet.shape
+
+
+def test_a_healthy_body_is_the_same_without_its_lesions(bodies):
+    number = next(n for n, body in enumerate(bodies) if body.lesions.any())
+    ill, healthy = bodies[number], make_body(number, healthy=True)
+    assert not healthy.lesions.any()
+    far = ndimage.distance_transform_edt(ill.lesions == 0, ill.geometry.spacing_mm) > 30
+    np.testing.assert_allclose(healthy.pet[far], ill.pet[far], atol=1e-4)
+    inside = ill.lesions > 0
+    assert healthy.pet[inside].mean() < 0.7 * ill.pet[inside].mean()
+    for organ, mask in ill.organs.items():
+        np.testing.assert_array_equal(healthy.organs[organ], mask)
 
 
 def test_bodies_differ_in_their_field_of_view_and_in_the_uptake_of_each_organ(bodies):

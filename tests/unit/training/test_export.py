@@ -22,7 +22,7 @@ def exported(settings, data, case, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "phantom_case", lambda _: case)
     for name in ("touching_body", "separate_body", "sarcoma_body"):
         monkeypatch.setattr(pet_lesions, name, lambda *_: case)
-    monkeypatch.setattr(pet_lesions, "varied_case", lambda _: case)
+    monkeypatch.setattr(pet_lesions, "varied_case", lambda *_, **__: case)
     monkeypatch.setattr(pet_lesions, "UNSEEN_BODIES", (1000, 1001))
     monkeypatch.setattr(pet_calibration, "PAIRS", 2)
     monkeypatch.setattr(pet_calibration, "PHANTOMS", (0, 101))
