@@ -41,7 +41,11 @@ TRIES = 300
 def touching_body(
     body: Case, tumours: Sequence[Case], settings: TrainingSettings, seed: int, groups: int
 ) -> Case:
-    """A body with groups of two or three tumours that touch, each with its own label."""
+    """A body with groups of two or three tumours that touch, each with its own label.
+
+    Raises:
+        ValueError: A group fits nowhere.
+    """
     rng = np.random.default_rng((11, seed))
     scene = bare(body, settings)
     for _ in range(groups):
@@ -53,7 +57,11 @@ def touching_body(
 def separate_body(
     body: Case, tumours: Sequence[Case], settings: TrainingSettings, seed: int, count: int
 ) -> Case:
-    """A body with tumours that lie apart, each with its own label."""
+    """A body with tumours that lie apart, each with its own label.
+
+    Raises:
+        ValueError: One fits nowhere.
+    """
     rng = np.random.default_rng((12, seed))
     scene = bare(body, settings)
     for _ in range(count):

@@ -51,9 +51,12 @@ def test_a_whole_tumour_keeps_its_size(body, case, settings):
 
 
 def test_a_tumour_without_a_place_is_never_left_out_silently(body, case, settings):
-    hot = make_case("hot", body.image * 10, body.labels, body.geometry)
-    with pytest.raises(ValueError, match="no place"):
-        sarcoma_body(hot, case, settings, seed=4)
+    thin = np.zeros_like(body.image)
+    thin[:, :, 10:12] = body.image[:, :, 10:12]
+    for nowhere in (body.image * 10, thin):
+        made = make_case("no place", nowhere, body.labels, body.geometry)
+        with pytest.raises(ValueError, match="no place"):
+            sarcoma_body(made, case, settings, seed=4)
 
 
 def test_a_pair_touches_and_each_is_whole(body, case, settings):
