@@ -89,7 +89,9 @@ class PetLesions:
             "pet_lesions/val": score_cases(model, self.val, segment),
             "phantom seed 0 (unseen)": score_cases(model, phantoms[:1], segment),
             "phantoms of seeds 101 and 102 (unseen)": score_cases(model, phantoms[1:], segment),
-            "varied phantoms with lesions of their own (unseen)": score_instances(model, own, segment),
+            "varied phantoms with lesions of their own (unseen)": score_instances(
+                model, own, segment
+            ),
             "val tumours that touch, in unseen phantoms (synthetic)": score_instances(
                 model, touching, segment
             ),
