@@ -246,7 +246,7 @@ def _read(one: AcceptedSeries, rule: Role) -> Series:
         raise UnitError(
             f"Series {one.number} is a NIfTI file, which does not state its unit, and cannot be in "
             f"{rule.unit.value}: {why_not}.",
-            f"Choose what it is for with --protocol NAME (see `medseg protocols`), or convert it "
+            "Choose what it is for with --protocol NAME (see `medseg protocols`), or convert it "
             f"to {rule.unit.value}.",
         )
     message = (

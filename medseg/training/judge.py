@@ -17,7 +17,7 @@ from medseg.config import Spacing
 from medseg.core.geometry import Geometry
 from medseg.core.prediction import Progress, silent
 from medseg.formats.itk import resample
-from medseg.model.networks.judge import BLUR_MM, Judge, coarse_spacing
+from medseg.model.networks.judge import Judge, coarse_spacing, from_afar
 from medseg.model.normalise import normalise
 from medseg.training.checkpoint import update_average
 from medseg.training.datasets import Case
@@ -165,8 +165,7 @@ def _tumour_from_afar(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Uptake, place and wider place of a tumour on coarse voxels that begin anywhere."""
     around = [(6, 6)] * 3
-    sigmas = [BLUR_MM / mm for mm in tumour.spacing_mm]
-    excess = ndimage.gaussian_filter(np.pad(tumour.excess, around), sigmas)
+    (excess,) = from_afar(np.pad(tumour.excess, around)[None], tumour.spacing_mm)
     soft = ndimage.uniform_filter(np.pad(tumour.mask, around).astype(np.float32), 3)
     wide = ndimage.maximum_filter(soft, 5) > 0.02
     few = tuple(slice(int(rng.integers(factor)), None, factor) for _ in range(3))

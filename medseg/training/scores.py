@@ -86,13 +86,13 @@ def outside(predicted: NDArray[np.uint16], body: Case) -> dict[str, float]:
     Outlines differ by a voxel or two around every lesion; what lies farther off than
     `OUTLINE_MM`, or in an instance that overlaps no lesion (a false positive), is other tissue.
     """
-    wrong = (predicted > 0) & (body.labels == 0)
-    touched = np.unique(predicted[body.labels > 0])
+    healthy = body.labels == 0
+    wrong = (predicted > 0) & healthy
+    touched = np.unique(predicted[~healthy])
     apart = wrong & ~np.isin(predicted, touched)
     far = np.ones_like(wrong)
     if body.lesions:  # without a voxel to be far from, scipy's distances mean nothing
-        there = body.labels == 0
-        far = distance_transform_edt(there, sampling=body.geometry.spacing_mm) > OUTLINE_MM
+        far = distance_transform_edt(healthy, sampling=body.geometry.spacing_mm) > OUTLINE_MM
     voxel_ml = body.geometry.voxel_volume_mm3 / 1000
     return {
         "volume_outside_ml": int(wrong.sum()) * voxel_ml,
