@@ -149,6 +149,10 @@ class SegmentSettings(Settings):
     """A component of the foreground is no instance if the model is sure of a smaller share of its
     voxels, its cold core aside (docs/decisions/0022). Proposals are not asked."""
 
+    smooth_mm: float = Field(default=0, ge=0)
+    """Standard deviation of the Gaussian that outlines of lesions are smoothed by, at most a fifth
+    of a lesion's radius (docs/decisions/0022). Proposals and masks are not smoothed."""
+
     cold_below: float | None = None
     """Intensity of the model's first role, in the protocol's unit, below which there is no signal.
     A component of the foreground is no instance if more than half of the voxels that the model is

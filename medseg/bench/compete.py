@@ -23,13 +23,14 @@ from medseg.core.volume import Volume
 from medseg.errors import SettingsError
 from medseg.evaluate.scores import Scores, evaluate
 from medseg.memory import own_peak_kib
-from medseg.segment.clean import clean, cold_on
+from medseg.segment.clean import cold_on
 from medseg.segment.confidence import sure_of
 from medseg.segment.delineate import is_lesion
+from medseg.segment.dense import find_lesions
 from medseg.segment.prepare import prepare
 from medseg.segment.proposals import adopt
 from medseg.segment.restore import restore
-from medseg.segment.separate import Separated, separate
+from medseg.segment.separate import Separated
 
 COMPONENTS = "components"
 """26-connected components of the model's foreground: the peer to beat, always there."""
@@ -112,8 +113,7 @@ def run_model(name: str, cases: Sequence[CaseFiles]) -> list[Entry]:
             continue
         for processing, (said, rules) in ways(prediction, settings).items():
             begin = time.perf_counter()
-            cleaned, _ = clean(said, rules, cold_on(study.data[0], rules))
-            separated = separate(cleaned, rules)
+            separated, _ = find_lesions(said, rules, cold_on(study.data[0], rules))
             sure = sure_of(separated, prediction.centre_heatmap, card.calibration)
             seconds = predicting + time.perf_counter() - begin
             scores = _scored(separated, sure, main, reference)

@@ -12,13 +12,14 @@ from medseg.core.study import QualityFlag
 from medseg.core.volume import Volume
 from medseg.errors import ModelError
 from medseg.segment.assign import assign
-from medseg.segment.clean import clean, cold_on
+from medseg.segment.clean import cold_on
 from medseg.segment.confidence import sure_of
+from medseg.segment.dense import find_lesions
 from medseg.segment.organs import organs_on
 from medseg.segment.prepare import axial_coverage, prepare
 from medseg.segment.proposals import adopt
 from medseg.segment.restore import restore
-from medseg.segment.separate import Separated, separate
+from medseg.segment.separate import Separated
 
 COARSE_FROM = 2.0
 """Ratio of the model's spacing to the acquired one from which a reader is told."""
@@ -75,9 +76,8 @@ def delineate(
         lesions = prediction.of(list(filter(is_lesion, prediction.structures)))
         separated = None
         if lesions:
-            lesions, left_out = clean(lesions, settings, cold)
+            separated, left_out = find_lesions(lesions, settings, cold)
             flags = (*flags, *left_out)
-            separated = separate(lesions, settings)
         sure = sure_of(separated, prediction.centre_heatmap, calibration) if separated else ()
         del lesions
     else:

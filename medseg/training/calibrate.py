@@ -15,13 +15,13 @@ from medseg.core.volume import Volume
 from medseg.evaluate.reliability import Judged, Reliable, reliability
 from medseg.evaluate.rules import LABELS_ANY_OVERLAP
 from medseg.evaluate.sizes import BIN_DIAMETERS_MM
-from medseg.segment.clean import clean, cold_on
+from medseg.segment.clean import cold_on
 from medseg.segment.confidence import describe
 from medseg.segment.delineate import is_lesion
+from medseg.segment.dense import find_lesions
 from medseg.segment.prepare import prepare
 from medseg.segment.proposals import adopt
 from medseg.segment.restore import restore
-from medseg.segment.separate import separate
 
 LEAST_LESIONS = 8
 """True lesions, and false ones, below which nothing is fitted: a coefficient needs some ten events
@@ -80,8 +80,7 @@ def describe_case(
         lesions = prediction.of([name for name in prediction.structures if is_lesion(name)])
         if lesions is None:
             raise ValueError("the model knows no lesions")
-        lesions, _ = clean(lesions, settings, cold_on(study.data[0], settings))
-        separated = separate(lesions, settings)
+        separated, _ = find_lesions(lesions, settings, cold_on(study.data[0], settings))
         heatmap = prediction.centre_heatmap
     else:
         separated = adopt(prediction, study.geometry, settings)
