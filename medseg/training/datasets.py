@@ -69,6 +69,8 @@ class Case:
     def coarse(self) -> tuple[NDArray[np.float32], Geometry]:
         """The image as blurred as a judge sees it once it is interpolated, and fewer voxels of it.
 
+        Networks with surroundings (`input.context`) learn from the same.
+
         Linear interpolation between voxels d apart blurs with a variance of d²/6 in the mean, which
         is left out here. Without that, small uptake would have less than what a judge is shown of
         it in a study, and than a tumour that is added.

@@ -62,7 +62,7 @@ def test_a_labelled_lesion_of_a_body_is_lesion_where_it_is_seen_and_nowhere_else
         both = (view.lesion & hot).sum()
         shares.append((both / max(1, view.lesion.sum()), both / max(1, hot.sum())))
         cut += empty[:, :, 0].all() or empty[:, :, -1].all()
-        assert view.lesion.any() or cut
+        assert view.lesion.any()
     lesion_is_hot, hot_is_lesion = np.median(shares, axis=0)
     assert lesion_is_hot > 0.55  # the rest is its blurred rim
     assert hot_is_lesion > 0.8
