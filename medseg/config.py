@@ -294,6 +294,10 @@ class JudgeSettings(Settings):
     least_extent_mm: float = Field(default=500, ge=0)
     """Of the study along S, for it to be asked: a part of the body does not show where it lies."""
 
+    taken_off: float = Field(default=0, ge=0)
+    """Taken off the logits of a study that it was asked of. Tiles learnt where a lesion ends on
+    crops that end near it; in a whole body they count more of what lies around it."""
+
 
 Knots = Annotated[int, Field(ge=2)]
 """Of a map along one axis: its two ends at least."""

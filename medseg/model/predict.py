@@ -86,7 +86,8 @@ class TiledModel:
     def _judge(
         self, outputs: NDArray[np.float32], data: NDArray[np.float32]
     ) -> tuple[QualityFlag, ...]:
-        """Lower the first structure's logits to what is said from afar, where that is lower.
+        """Lower the first structure's logits to what is said from afar, where that is lower, and
+        by what the judge's settings take off.
 
         Returns:
             A flag where there is a judge and it was not asked.
@@ -102,6 +103,7 @@ class TiledModel:
             far = from_afar(data, self.spacing_mm)
             said = judged(judge, normalise(far, self.card.input), settings.factor)
         np.minimum(outputs[0], said, out=outputs[0])
+        outputs[0] -= settings.taken_off
         return ()
 
     def _of_both_sides(self, data: NDArray[np.float32], progress: Progress) -> NDArray[np.float32]:

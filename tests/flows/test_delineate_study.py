@@ -193,4 +193,4 @@ def test_the_notebook_runs_and_its_changed_setting_changes_the_lesions(
         elif line.startswith("  ") and " mL, " in line:
             volumes[run] += float(line.split(":")[1].split(" mL")[0])
     assert volumes["as-shipped"] > volumes["stricter"] > 0
-    assert "settings.segment.foreground_threshold: 0.52 -> 0.8" in shown
+    assert "settings.segment.foreground_threshold: 0.42 -> 0.8" in shown
