@@ -217,9 +217,10 @@ class TiledModel:
 def _not_judged(extent_mm: float, least_mm: float) -> QualityFlag:
     return QualityFlag(
         "short-scan",
-        f"The scan is {extent_mm // 10:.0f} cm long from head to foot. The model tells lesions from "
-        f"normal uptake by the whole body, where it sees at least {least_mm / 10:.0f} cm of it; on "
-        "a shorter scan brain, heart, kidneys, bladder or gut are often called lesions.",
+        f"The scan is {extent_mm // 10:.0f} cm long from head to foot. The model tells lesions "
+        "from normal uptake by the whole body, where it sees at least "
+        f"{least_mm / 10:.0f} cm of it; on a shorter scan brain, heart, kidneys, bladder or gut "
+        "are often called lesions.",
     )
 
 
