@@ -191,8 +191,8 @@ def refuse_doubtful(study: Study, overrides: Mapping[str, Judged]) -> None:
             raise UnitError(
                 f"Series {series.number}, a NIfTI file, was taken for the role {role}, as no "
                 f"protocol was named. {doubts[0]} So nothing was measured.",
-                "Say what it is for with --protocol NAME (see `medseg protocols`): then it is "
-                "measured, with this doubt on the report.",
+                "Say what it is for with --protocol NAME (see `medseg protocols`); what still "
+                "looks doubtful is then flagged on the report.",
             )
 
 
