@@ -137,7 +137,7 @@ def _inside(data: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def is_mask(data: NDArray[np.float32]) -> bool:
-    """Whether the values are those of a mask: two to `MASK_VALUES` whole numbers from 0.
+    """Whether the values are those of a mask: 0, and one to `MASK_VALUES - 1` whole numbers above.
 
     Most images are told from one by their first slices.
 
@@ -150,7 +150,7 @@ def is_mask(data: NDArray[np.float32]) -> bool:
         values.update(found.tolist())
         if len(values) > MASK_VALUES or found[0] < 0 or not np.array_equal(found, np.rint(found)):
             return False
-    return len(values) > 1
+    return len(values) > 1 and 0 in values
 
 
 def noise_correlation(image: NDArray[np.float32]) -> float | None:

@@ -11,7 +11,7 @@ from medseg.config import Protocol, Role
 from medseg.core.study import QualityFlag, Series, Study
 from medseg.core.volume import IntensityUnit, Volume
 from medseg.errors import InputError, NotAnImageError, SeriesChoiceError, UnitError
-from medseg.ingest.accept import AcceptedSeries, read_series
+from medseg.ingest.accept import AcceptedSeries, NiftiFile, read_series
 from medseg.ingest.choice import (
     Choice,
     Judged,
@@ -276,13 +276,14 @@ def _read(one: AcceptedSeries, rule: Role) -> Series:
         UnitError: They cannot be in that unit.
         InputError: As `accept.read_series`.
     """
-    series = read_series(one)
-    if not one.is_nifti:
+    series, content = read_series(one), one.content
+    if not isinstance(content, NiftiFile):
         return series
-    if is_mask(series.volume.data):
+    # A phantom may have few whole numbers too, and is not stored as whole numbers.
+    if content.header.dtype.kind in "iu" and is_mask(series.volume.data):
         raise NotAnImageError(
-            f"Series {one.number} is a NIfTI file of a few whole numbers, as a mask is, and not an "
-            "image that could be measured.",
+            f"Series {one.number} is a NIfTI file of a few whole numbers, stored as such: a mask "
+            "and no image that could be measured.",
             "Give the image, and the mask with --mask FILE. If this is an image that was rounded, "
             "export it again without.",
         )

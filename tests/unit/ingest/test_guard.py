@@ -31,7 +31,7 @@ from medseg.ingest.inspect import inspect as inspect_here
 from medseg.ingest.select import explain
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
-from tests.unit.ingest.test_select import UPTAKE, nifti, pet, protocol
+from tests.unit.ingest.test_select import MASK, nifti, pet, protocol
 
 HOOK = """
 import errno, os, resource, signal, sys, time
@@ -196,7 +196,7 @@ def test_a_choice_is_explained_as_in_this_process(tmp_path, failing):
     assert isinstance(refusal, UnreadableFileError)
     with pytest.raises(SourceNotFoundError):
         guard.explain(tmp_path / "missing", protocol())
-    nifti(tmp_path / "mask.nii.gz", np.rint(UPTAKE) % 3)
+    nifti(tmp_path / "mask.nii.gz", MASK)
     found = guard.explain(tmp_path / "mask.nii.gz", protocol())
     assert found.plain() == explain(judge(tmp_path / "mask.nii.gz"), protocol()).plain()
     assert isinstance(found.refusal, NotAnImageError)

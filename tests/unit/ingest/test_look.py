@@ -196,6 +196,7 @@ def test_a_brain_alone_and_a_clipped_body_on_ct_are_doubted_and_no_more():
         (range(32), True),
         (range(33), False),  # a count that an image may have too
         ([0], False),
+        ([1, 8], False),
         ([0, 0.5, 1], False),
         ([-1000, 0, 40], False),
     ],

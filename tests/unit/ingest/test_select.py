@@ -50,6 +50,7 @@ def ct(**tags: object) -> list:
 
 
 UPTAKE = np.abs(STORED) / 1000
+MASK = np.rint(UPTAKE).astype(np.uint8)
 
 
 def nifti(path, data=UPTAKE) -> None:
@@ -162,9 +163,9 @@ def test_a_nifti_file_that_does_not_look_like_the_unit_that_was_named_is_flagged
     ("unit", "data", "error", "remedy"),
     [
         ("SUV", UPTAKE * 4000 + 1000, UnitError, "body weight"),
-        ("SUV", np.rint(UPTAKE) % 8, NotAnImageError, "--mask"),
-        ("HU", np.rint(UPTAKE) % 8, NotAnImageError, "--mask"),
-        ("arbitrary", np.rint(UPTAKE) % 8, NotAnImageError, "--mask"),
+        ("SUV", MASK, NotAnImageError, "--mask"),
+        ("HU", MASK, NotAnImageError, "--mask"),
+        ("arbitrary", MASK, NotAnImageError, "--mask"),
     ],
 )
 def test_a_nifti_file_that_cannot_be_in_the_unit_is_refused_and_inspect_knows(
@@ -178,6 +179,11 @@ def test_a_nifti_file_that_cannot_be_in_the_unit_is_refused_and_inspect_knows(
     explained = explain(judge(tmp_path), asked)
     assert isinstance(explained.refusal, error)
     assert explained.reasons["main"].startswith("main: series 1 is the only NIfTI file")
+
+
+def test_a_phantom_of_few_whole_numbers_is_an_image_where_it_is_not_stored_as_a_mask_is(tmp_path):
+    nifti(tmp_path / "a.nii.gz", MASK.astype(np.float32))
+    assert read_study(tmp_path, protocol(), {}).series["pet"].volume.data.max() == MASK.max()
 
 
 def test_two_nifti_files_must_be_given_their_roles(tmp_path):
