@@ -36,14 +36,18 @@ def hand_on(
 
     Raises:
         SourceNotFoundError: There is nothing at a path.
+        UnitError: As `select.refuse_doubtful`, where no protocol was given.
         InputError: As `select.choose_protocol` and `select.read_chosen`.
     """
     here, picked = judge(source), select.judge_each(overrides)
     why = "asked for by the user"
+    is_named = protocol is not None
     if protocol is None:
         known = [config.load_protocol(name) for name in config.embedded("protocols")]
         protocol, why = select.choose_protocol(here, known, picked)
     study, chosen = select.read_chosen(here, protocol, picked, secret)
+    if not is_named:
+        select.refuse_doubtful(study, picked)
     study = _with_source(study, folder, protocol.main_role, chosen[protocol.main_role])
     handover.write_study(folder, replace(study, choice={"protocol": why, **study.choice}))
     return protocol

@@ -5,7 +5,7 @@ images made by the physics that they tell: projections filtered back with known 
 real PET with its attenuation put back; and units on real images.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,21 +36,47 @@ UNCORRECTED_FROM = 1.2
 real whole body (0.4 to 0.9 in its slices), 2.4 in the same body with its attenuation put back (1.1
 to 4.9); 1 where uptake is the same everywhere."""
 
+PADDING_SHARE = 0.01
+"""The lowest value is padding where more voxels than this hold it; noise seldom has its lowest."""
+
 LOWEST_HU = -50.0
-"""Every CT has voxels below it: fat has about -100, air -1000."""
+"""A whole CT has voxels below it: fat has about -100, air -1000."""
 
 NEGATIVE_SUV_SHARE = 0.01
-"""No uptake is negative; interpolation leaves few voxels below -1."""
+"""No uptake is negative; interpolation leaves few voxels below -1, noise more."""
 
-MEDIAN_SUV = 10.0
-"""Half of what a PET shows has less: tissue has about 1, the brain 5 to 10. Activity in Bq/mL has
-thousands, an MR of 8 bits about a hundred."""
+BRIGHT_FROM = 0.1
+"""Of the 99th percentile: air is most of a whole body, and a bladder less than a hundredth."""
+
+BRIGHT_SUV = 25.0
+"""Median of the bright part. 40 real PETs around a tumour have 0.4 to 7.3, a whole body 0.6,
+our phantoms 0.5 to 10.4, four real FLAIRs 67 to 235."""
+
+BRIGHT_BEYOND_SUV = 100.0
+"""Only a bladder may have more, and a crop of one is rare. Activity in Bq/mL has 500 to 5000 times
+the SUV, so at least 200; 76 real CTs of the neck, taken for SUV, have more than 100 too."""
+
+MASK_VALUES = 32
+"""A mask holds no more whole numbers, or is not told from an image; an image has hundreds."""
 
 MARGIN = 3
 """Pixels: a body closer to the edge of the slice is cut, and its rim is not its skin."""
 
 RIM_MM = 20.0
 CORE_MM = 40.0
+
+
+@dataclass(frozen=True)
+class UnitDoubt:
+    """Why intensities do not look like those of a unit.
+
+    Attributes:
+        reason: A clause.
+        is_certain: Whether no image in the unit looks so; else few do.
+    """
+
+    reason: str
+    is_certain: bool = False
 
 
 def kernel(accepted: Stack) -> Literal["soft", "sharp"] | None:
@@ -74,23 +100,57 @@ def is_uncorrected(accepted: Stack) -> bool | None:
     return float(np.median(ratios)) >= UNCORRECTED_FROM if ratios else None
 
 
-def not_in_unit(data: NDArray[np.float32], unit: IntensityUnit) -> str | None:
-    """Why intensities cannot be in a unit that nothing states, as a clause; None where they can.
+def unit_doubt(data: NDArray[np.float32], unit: IntensityUnit) -> UnitDoubt | None:
+    """Why intensities do not look like those of a unit that nothing states; None where they do.
+
+    Padding is left out. What values cannot tell is passed: activity in kBq/mL, which is 0.5 to 5
+    times the SUV, and an MR that was scaled to 0..1.
 
     Args:
         data: (I, J, K), finite.
         unit: Taken to be theirs.
     """
-    if unit is IntensityUnit.HU and (lowest := float(data.min())) > LOWEST_HU:
-        return f"its lowest value is {lowest:.4g}, and a CT has fat at -100 HU and air at -1000"
-    if unit is IntensityUnit.SUV:
-        negative = np.count_nonzero(data < -1) / data.size
-        if negative > NEGATIVE_SUV_SHARE:
-            return f"{negative:.0%} of its voxels are below -1, and no uptake is negative"
-        seen = data[data > 0]
-        if seen.size and (middle := float(np.median(seen))) > MEDIAN_SUV:
-            return f"half of its voxels above 0 exceed {middle:.4g}, where tissue has an SUV of 1"
+    if unit is IntensityUnit.HU and (lowest := float(_inside(data).min())) > LOWEST_HU:
+        return UnitDoubt(
+            f"its lowest value beside padding is {lowest:.4g}, and a whole CT has fat at -100 HU"
+        )
+    return _suv_doubt(_inside(data)) if unit is IntensityUnit.SUV else None
+
+
+def _suv_doubt(seen: NDArray[np.float32]) -> UnitDoubt | None:
+    bright = seen[seen > max(0.0, BRIGHT_FROM * float(np.percentile(seen, 99)))]
+    middle = float(np.median(bright)) if bright.size else 0.0
+    if middle > BRIGHT_SUV:
+        reason = f"half of its bright voxels exceed {middle:.4g}, where tissue has an SUV of 1"
+        return UnitDoubt(reason, is_certain=middle > BRIGHT_BEYOND_SUV)
+    negative = np.count_nonzero(seen < -1) / seen.size
+    if negative > NEGATIVE_SUV_SHARE:
+        return UnitDoubt(f"{negative:.0%} of its voxels are below -1, and no uptake is negative")
     return None
+
+
+def _inside(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The voxels that are not padding; all where nothing else is there."""
+    inside = data[data > data.min()]
+    padded = data.size - inside.size
+    return inside if inside.size and padded > PADDING_SHARE * data.size else data
+
+
+def is_mask(data: NDArray[np.float32]) -> bool:
+    """Whether the values are those of a mask: 0, and one to `MASK_VALUES - 1` whole numbers above.
+
+    Most images are told from one by their first slices.
+
+    Args:
+        data: (I, J, K), finite.
+    """
+    values: set[float] = set()
+    for k in range(data.shape[2]):
+        found = np.unique(data[:, :, k])
+        values.update(found.tolist())
+        if len(values) > MASK_VALUES or found[0] < 0 or not np.array_equal(found, np.rint(found)):
+            return False
+    return len(values) > 1 and 0 in values
 
 
 def noise_correlation(image: NDArray[np.float32]) -> float | None:

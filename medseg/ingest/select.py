@@ -9,9 +9,9 @@ from pathlib import Path
 
 from medseg.config import Protocol, Role
 from medseg.core.study import QualityFlag, Series, Study
-from medseg.core.volume import Volume
-from medseg.errors import InputError, SeriesChoiceError, UnitError
-from medseg.ingest.accept import AcceptedSeries, read_series
+from medseg.core.volume import IntensityUnit, Volume
+from medseg.errors import InputError, NotAnImageError, SeriesChoiceError, UnitError
+from medseg.ingest.accept import AcceptedSeries, NiftiFile, read_series
 from medseg.ingest.choice import (
     Choice,
     Judged,
@@ -24,9 +24,12 @@ from medseg.ingest.choice import (
     pick,
 )
 from medseg.ingest.inspection import Explanation
-from medseg.ingest.look import not_in_unit
+from medseg.ingest.look import is_mask, unit_doubt
 from medseg.ingest.pseudonym import pseudonyms
 from medseg.ingest.rank import body_part
+
+UNIT_DOUBTFUL = "unit-doubtful"
+"""Flag of a NIfTI file whose values do not look like the unit that they are taken to be in."""
 
 
 def read_study(
@@ -72,6 +75,7 @@ def read_chosen(
     Raises:
         SeriesChoiceError: No series, or several, fit a role that is required.
         UnitError: The series that fits is not in the unit that the role needs.
+        NotAnImageError: It is a mask.
         InputError: The chosen series cannot be read, or the only one that would fit was refused.
     """
     rankings: dict[str, Ranking] = {}
@@ -171,22 +175,55 @@ def _unstated(protocol: Protocol) -> InputError:
     )
 
 
+def refuse_doubtful(study: Study, overrides: Mapping[str, Judged]) -> None:
+    """Refuse a study that was taken for what it does not look like, where the user named nothing.
+
+    Args:
+        study: Read under a protocol that was chosen by what the source holds.
+        overrides: As in `read_chosen`; the user vouches for these.
+
+    Raises:
+        UnitError: The unit of a series that the user did not choose is doubtful.
+    """
+    for role, series in study.series.items():
+        doubts = _doubts(series.flags)
+        if doubts and role not in overrides:
+            raise UnitError(
+                f"Series {series.number}, a NIfTI file, was taken for the role {role}, as no "
+                f"protocol was named. {doubts[0]} So nothing was measured.",
+                "Say what it is for with --protocol NAME (see `medseg protocols`); what still "
+                "looks doubtful is then flagged on the report.",
+            )
+
+
 def explain(here: Judged, protocol: Protocol) -> Explanation:
-    """Say how the roles of a protocol would be filled; a refusal is part of the answer."""
+    """Say how the roles of a protocol would be filled; a refusal is part of the answer.
+
+    Voxels are read of NIfTI files alone, as their values say what no header does.
+    """
     rankings: dict[str, Ranking] = {}
     choices: dict[str, Choice] = {}
+    refusal: InputError | None = None
+    doubts: dict[str, str] = {}
     try:
         _fill(here, protocol, {}, rankings, choices)
+        for role, choice in choices.items():
+            if choice.series is not None and choice.series.is_nifti:
+                flags = _read(choice.series, protocol.roles[role]).flags
+                doubts[role] = "".join(f" {message}" for message in _doubts(flags))
     except InputError as error:
-        refusal: InputError | None = error
-    else:
-        refusal = None
+        refusal = error
     return Explanation(
         protocol.name,
-        {role: choice.reason for role, choice in choices.items()},
+        {role: choice.reason + doubts.get(role, "") for role, choice in choices.items()},
         {role: ranking.candidates for role, ranking in rankings.items()},
         refusal,
     )
+
+
+def _doubts(flags: Sequence[QualityFlag]) -> list[str]:
+    """What is said of a unit that is doubtful."""
+    return [flag.message for flag in flags if flag.code == UNIT_DOUBTFUL]
 
 
 def _fill(
@@ -235,23 +272,45 @@ def _read(one: AcceptedSeries, rule: Role) -> Series:
     """The voxels; those of a NIfTI file are taken to be in the role's unit, and flagged.
 
     Raises:
+        NotAnImageError: They are those of a mask.
         UnitError: They cannot be in that unit.
         InputError: As `accept.read_series`.
     """
-    series = read_series(one)
-    if not one.is_nifti or series.volume.unit == rule.unit:
+    series, content = read_series(one), one.content
+    if not isinstance(content, NiftiFile):
         return series
-    why_not = not_in_unit(series.volume.data, rule.unit)
-    if why_not is not None:
-        raise UnitError(
-            f"Series {one.number} is a NIfTI file, which does not state its unit, and cannot be in "
-            f"{rule.unit.value}: {why_not}.",
-            "Choose what it is for with --protocol NAME (see `medseg protocols`), or convert it "
-            f"to {rule.unit.value}.",
+    # A phantom may have few whole numbers too, and is not stored as whole numbers.
+    if content.header.dtype.kind in "iu" and is_mask(series.volume.data):
+        raise NotAnImageError(
+            f"Series {one.number} is a NIfTI file of a few whole numbers, stored as such: a mask "
+            "and no image that could be measured.",
+            "Give the image, and the mask with --mask FILE. If this is an image that was rounded, "
+            "export it again without.",
         )
-    message = (
-        f"A NIfTI file does not state its unit; its intensities are taken to be {rule.unit.value}."
-    )
-    volume = Volume(series.volume.data, series.volume.geometry, rule.unit)
-    flags = (*series.flags, QualityFlag("unit-assumed", message))
-    return replace(series, volume=volume, flags=flags)
+    return series if series.volume.unit == rule.unit else _taken_to_be(series, rule.unit)
+
+
+def _taken_to_be(series: Series, unit: IntensityUnit) -> Series:
+    """A series that states no unit, in the one that a role needs.
+
+    Raises:
+        UnitError: It cannot be in that unit.
+    """
+    doubt = unit_doubt(series.volume.data, unit)
+    if doubt is not None and doubt.is_certain:
+        raise UnitError(
+            f"Series {series.number} is a NIfTI file, which does not state its unit, and cannot be "
+            f"in {unit.value}: {doubt.reason}.",
+            "If it is a PET, convert it to SUV with the injected dose and the body weight. If not, "
+            "say what it is for with --protocol NAME (see `medseg protocols`).",
+        )
+    message = f"A NIfTI file does not state its unit; its intensities are taken to be {unit.value}."
+    flags = [QualityFlag("unit-assumed", message)]
+    if doubt is not None:
+        message = (
+            f"The intensities of the NIfTI file may not be {unit.value}: {doubt.reason}. If they "
+            "are not, what is found and measured is wrong."
+        )
+        flags.append(QualityFlag(UNIT_DOUBTFUL, message))
+    volume = Volume(series.volume.data, series.volume.geometry, unit)
+    return replace(series, volume=volume, flags=(*series.flags, *flags))

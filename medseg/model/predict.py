@@ -89,6 +89,9 @@ class TiledModel:
         """Lower the first structure's logits to what is said from afar, where that is lower, and
         by what the judge's settings take off.
 
+        How long the scan is, is read off the model's grid, the only one that is known here: a
+        scan whose slices are tilted against it counts as longer than it is.
+
         Returns:
             A flag where there is a judge and it was not asked.
         """
@@ -216,9 +219,10 @@ class TiledModel:
 def _not_judged(extent_mm: float, least_mm: float) -> QualityFlag:
     return QualityFlag(
         "short-scan",
-        f"The scan is {extent_mm / 10:.0f} cm long from head to foot. The model tells lesions from "
-        f"normal uptake by the whole body, where it sees at least {least_mm / 10:.0f} cm of it; on "
-        "a shorter scan brain, heart, kidneys, bladder or gut are often called lesions.",
+        f"The scan is {extent_mm // 10:.0f} cm long from head to foot. The model tells lesions "
+        "from normal uptake by the whole body, where it sees at least "
+        f"{least_mm / 10:.0f} cm of it; on a shorter scan brain, heart, kidneys, bladder or gut "
+        "are often called lesions.",
     )
 
 

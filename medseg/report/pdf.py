@@ -35,7 +35,7 @@ def missing() -> QualityFlag | None:
 
 
 def render_pdf(report: Report) -> bytes:
-    """The report as a PDF; equal reports give equal bytes.
+    """The report as a PDF; equal reports give equal bytes where libharfbuzz-subset is installed.
 
     Its dates are left out and its identifier is made from its content, because both would differ
     between two runs. It loads nothing: only pictures within the page are taken.

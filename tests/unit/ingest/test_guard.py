@@ -17,7 +17,13 @@ import numpy as np
 import pytest
 
 from medseg.config import ReadingLimits
-from medseg.errors import ResourceError, SeriesChoiceError, SourceNotFoundError, UnreadableFileError
+from medseg.errors import (
+    NotAnImageError,
+    ResourceError,
+    SeriesChoiceError,
+    SourceNotFoundError,
+    UnreadableFileError,
+)
 from medseg.formats import handover
 from medseg.ingest import guard
 from medseg.ingest.choice import judge
@@ -25,7 +31,7 @@ from medseg.ingest.inspect import inspect as inspect_here
 from medseg.ingest.select import explain
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
-from tests.unit.ingest.test_select import pet, protocol
+from tests.unit.ingest.test_select import MASK, nifti, pet, protocol
 
 HOOK = """
 import errno, os, resource, signal, sys, time
@@ -190,6 +196,10 @@ def test_a_choice_is_explained_as_in_this_process(tmp_path, failing):
     assert isinstance(refusal, UnreadableFileError)
     with pytest.raises(SourceNotFoundError):
         guard.explain(tmp_path / "missing", protocol())
+    nifti(tmp_path / "mask.nii.gz", MASK)
+    found = guard.explain(tmp_path / "mask.nii.gz", protocol())
+    assert found.plain() == explain(judge(tmp_path / "mask.nii.gz"), protocol()).plain()
+    assert isinstance(found.refusal, NotAnImageError)
 
 
 def test_the_sites_secret_names_the_study_that_is_handed_on(tmp_path):

@@ -2,7 +2,10 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
 
+from medseg import config
+from medseg.errors import UnitError
 from medseg.formats import handover
 from medseg.formats.dicom_source import read_source
 from medseg.ingest.hand_on import hand_on
@@ -45,3 +48,20 @@ def test_a_nifti_file_has_no_patient_and_needs_no_flag(tmp_path):
     hand_on(tmp_path / "a.nii.gz", tmp_path / "stages", protocol(ct=CT), {})
     assert read_source(tmp_path / "stages", "ct") is None
     assert FLAG not in codes(tmp_path / "stages")
+
+
+def test_a_doubtful_unit_is_refused_unless_the_user_named_protocol_or_series(tmp_path):
+    voxels = np.random.default_rng(0).normal(60, 9, (9, 7, 5)).astype(np.float32)
+    file = tmp_path / "a.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, np.diag((1.5, 2.0, 3.0, 1.0))), file)
+    (tmp_path / "stages").mkdir()
+    with pytest.raises(UnitError, match=r"Series 1, .* half of its bright voxels") as refused:
+        hand_on(file, tmp_path / "stages", None, {})
+    assert "--protocol" in refused.value.remedy
+    assert not list((tmp_path / "stages").iterdir())
+    named = config.load_protocol("pet-lesions")
+    for number, (asked, picked) in enumerate(((named, {}), (None, {"pet": file}))):
+        stages = tmp_path / f"stages{number}"
+        stages.mkdir()
+        assert hand_on(file, stages, asked, picked).name == "pet-lesions"
+        assert {"unit-assumed", "unit-doubtful"} <= set(codes(stages))

@@ -11,11 +11,12 @@ from medseg.formats.dicom_pixels import read_voxels
 from medseg.ingest.look import (
     SHARP_BELOW,
     UNCORRECTED_FROM,
+    is_mask,
     is_uncorrected,
     kernel,
     noise_correlation,
-    not_in_unit,
     rim_over_core,
+    unit_doubt,
 )
 
 ANGLES = np.linspace(0, 180, 180, endpoint=False)
@@ -108,14 +109,101 @@ def test_real_images_can_be_in_their_own_unit_and_in_no_other(shared_data, patte
     assert len(files) > 1
     for file in files:
         data = nifti.read_voxels(file, nifti.read_header(file))[0]
-        fitting = {one for one in IntensityUnit if not_in_unit(data, one) is None}
+        fitting = {one for one in IntensityUnit if unit_doubt(data, one) is None}
         assert unit in fitting, file.name
         assert not {IntensityUnit.SUV, IntensityUnit.HU} & (fitting - {unit}), file.name
+        assert not is_mask(data), file.name
+        if unit is IntensityUnit.HU:
+            assert unit_doubt(data, IntensityUnit.SUV).is_certain, file.name
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "pattern", ["head_neck_organs/*/*_organs.nii.gz", "ms_flair/*/*_mask.nii.gz"]
+)
+def test_a_real_mask_is_no_image(shared_data, pattern):
+    files = sorted(shared_data.glob(pattern))
+    assert len(files) > 1
+    for file in files:
+        assert is_mask(nifti.read_voxels(file, nifti.read_header(file))[0]), file.name
+
+
+@pytest.mark.realdata
+def test_a_real_whole_body_is_told_from_its_own_activity(real_series):
+    """Four voxels in five are air, so that neither median nor mean of them say anything."""
+    stack = real_series["PT"]
+    suv = read_voxels(stack)[0].data
+    assert unit_doubt(suv, IntensityUnit.SUV) is None
+    for bq_per_ml in (1 / stack.scale.factor, 2000):
+        assert unit_doubt(np.float32(bq_per_ml) * suv, IntensityUnit.SUV).is_certain
+    assert unit_doubt(np.float32(0.001 / stack.scale.factor) * suv, IntensityUnit.SUV) is None
 
 
 @pytest.mark.parametrize("data", [np.zeros((4, 5, 6), np.float32), np.full((4, 5, 6), 9.5)])
-def test_an_empty_pet_and_one_of_a_hot_brain_are_not_refused(data):
-    assert not_in_unit(data.astype(np.float32), IntensityUnit.SUV) is None
+def test_an_empty_pet_and_one_of_a_hot_brain_are_not_doubted(data):
+    assert unit_doubt(data.astype(np.float32), IntensityUnit.SUV) is None
+
+
+def pet(noise: float = 0.05) -> np.ndarray:
+    """A body of SUV 1 in a field of air, SUV of noise, and a bladder of 60 in a 200th of it."""
+    image = np.random.default_rng(3).normal(0, noise, (40, 30, 20))
+    image[10:28, 8:22, :12] += 1
+    image[16:22, 11:16, 2:6] = 60
+    return image.astype(np.float32)
+
+
+def test_one_hot_bladder_is_neither_activity_nor_does_it_hide_it():
+    assert unit_doubt(pet(), IntensityUnit.SUV) is None
+    assert unit_doubt(pet() * 500, IntensityUnit.SUV).is_certain
+    assert not unit_doubt(pet() * 50, IntensityUnit.SUV).is_certain
+
+
+@pytest.mark.parametrize("beyond", [-1024, -1000, 0])
+def test_padding_says_nothing_of_a_unit(beyond):
+    padded = np.pad(pet(), 9, constant_values=beyond)
+    assert unit_doubt(padded, IntensityUnit.SUV) is None
+    assert unit_doubt(padded, IntensityUnit.HU) is not None
+
+
+def test_noise_below_zero_is_a_doubt_and_no_more():
+    doubt = unit_doubt(pet(0.55), IntensityUnit.SUV)
+    assert "are below -1" in doubt.reason
+    assert not doubt.is_certain
+
+
+def test_a_head_on_mr_is_no_pet_however_much_air_is_around_it():
+    rng = np.random.default_rng(0)
+    image = np.hypot(*rng.normal(0, 5, (2, 50, 44, 30)))
+    image[:, :, :10] = rng.normal(250, 60, (50, 44, 10))
+    image = np.rint(image).astype(np.float32)
+    assert np.median(image[image > 0]) < 10
+    assert unit_doubt(image, IntensityUnit.SUV).is_certain
+
+
+def test_a_brain_alone_and_a_clipped_body_on_ct_are_doubted_and_no_more():
+    image = np.zeros((30, 26, 22), np.float32)
+    image[5:25, 5:20, 4:18] = np.random.default_rng(0).normal(35, 8, (20, 15, 14)).round()
+    for unit in (IntensityUnit.HU, IntensityUnit.SUV):
+        assert not unit_doubt(image, unit).is_certain
+    clipped = np.random.default_rng(0).normal(-60, 90, (30, 26, 22)).clip(-40)
+    assert not unit_doubt(clipped.astype(np.float32), IntensityUnit.HU).is_certain
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 1], True),
+        (range(32), True),
+        (range(33), False),  # a count that an image may have too
+        ([0], False),
+        ([1, 8], False),
+        ([0, 0.5, 1], False),
+        ([-1000, 0, 40], False),
+    ],
+)
+def test_a_mask_holds_few_whole_numbers(values, expected):
+    image = np.resize(np.asarray(values, np.float32), (5, 7, 3))
+    assert is_mask(image) is expected
 
 
 @pytest.fixture(scope="module")

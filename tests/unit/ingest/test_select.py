@@ -11,6 +11,7 @@ from medseg.core.volume import IntensityUnit
 from medseg.errors import (
     InconsistentSeriesError,
     NoImageError,
+    NotAnImageError,
     SeriesChoiceError,
     SourceNotFoundError,
     UnitError,
@@ -19,7 +20,7 @@ from medseg.formats.dicom import read_file
 from medseg.ingest import discover
 from medseg.ingest.choice import judge
 from medseg.ingest.hand_on import hand_on
-from medseg.ingest.select import choose_protocol, judge_each, read_study
+from medseg.ingest.select import choose_protocol, explain, judge_each, read_study
 from tests import dicom_series
 from tests.dicom_series import GRID, STORED, example
 
@@ -49,6 +50,7 @@ def ct(**tags: object) -> list:
 
 
 UPTAKE = np.abs(STORED) / 1000
+MASK = np.rint(UPTAKE).astype(np.uint8)
 
 
 def nifti(path, data=UPTAKE) -> None:
@@ -139,18 +141,49 @@ def test_one_nifti_file_is_the_main_series_and_its_unit_is_a_doubt(tmp_path):
 @pytest.mark.parametrize(
     ("unit", "data", "why"),
     [
-        ("SUV", STORED, "no uptake is negative"),
-        ("SUV", np.abs(STORED) + 1000, "half of its voxels above 0"),
-        ("HU", np.abs(STORED), "its lowest value is"),
+        ("SUV", STORED / 100, "no uptake is negative"),
+        ("SUV", UPTAKE + 30, "half of its bright voxels exceed 31"),
+        ("HU", np.abs(STORED), "its lowest value beside padding is"),
     ],
 )
-def test_a_nifti_file_that_cannot_be_in_the_unit_is_refused(tmp_path, unit, data, why):
-    """A CT or an MR would else be read as a PET, which is what is chosen unasked."""
+def test_a_nifti_file_that_does_not_look_like_the_unit_that_was_named_is_flagged(
+    tmp_path, unit, data, why
+):
     nifti(tmp_path / "a.nii.gz", data)
     asked = protocol(main={"modality": "OT", "unit": unit})
-    with pytest.raises(UnitError, match=why) as refused:
-        read_study(tmp_path, asked, {})
-    assert "--protocol" in refused.value.remedy
+    series = read_study(tmp_path, asked, {}).series["main"]
+    assert [flag.code for flag in series.flags] == ["unit-assumed", "unit-doubtful"]
+    assert why in series.flags[1].message
+    explained = explain(judge(tmp_path), asked)
+    assert explained.refusal is None
+    assert explained.reasons["main"].endswith(series.flags[1].message)
+
+
+@pytest.mark.parametrize(
+    ("unit", "data", "error", "remedy"),
+    [
+        ("SUV", UPTAKE * 4000 + 1000, UnitError, "body weight"),
+        ("SUV", MASK, NotAnImageError, "--mask"),
+        ("HU", MASK, NotAnImageError, "--mask"),
+        ("arbitrary", MASK, NotAnImageError, "--mask"),
+    ],
+)
+def test_a_nifti_file_that_cannot_be_in_the_unit_is_refused_and_inspect_knows(
+    tmp_path, unit, data, error, remedy
+):
+    nifti(tmp_path / "a.nii.gz", data)
+    asked = protocol(main={"modality": "OT", "unit": unit})
+    with pytest.raises(error, match="Series 1") as refused:
+        read_study(tmp_path, asked, {"main": tmp_path / "a.nii.gz"})
+    assert remedy in refused.value.remedy
+    explained = explain(judge(tmp_path), asked)
+    assert isinstance(explained.refusal, error)
+    assert explained.reasons["main"].startswith("main: series 1 is the only NIfTI file")
+
+
+def test_a_phantom_of_few_whole_numbers_is_an_image_where_it_is_not_stored_as_a_mask_is(tmp_path):
+    nifti(tmp_path / "a.nii.gz", MASK.astype(np.float32))
+    assert read_study(tmp_path, protocol(), {}).series["pet"].volume.data.max() == MASK.max()
 
 
 def test_two_nifti_files_must_be_given_their_roles(tmp_path):
