@@ -86,8 +86,9 @@ class TiledModel:
     def _judge(
         self, outputs: NDArray[np.float32], data: NDArray[np.float32]
     ) -> tuple[QualityFlag, ...]:
-        """Lower the first structure's logits to what is said from afar, where that is lower, and
-        by what the judge's settings take off.
+        """Lower the first structure's logits to what is said from afar, where that is lower.
+
+        What the judge's settings take off comes off after that.
 
         How long the scan is, is read off the model's grid, the only one that is known here: a
         scan whose slices are tilted against it counts as longer than it is.
