@@ -45,6 +45,20 @@ def test_the_judge_takes_lesions_away_and_adds_none(network, card_of):
     np.testing.assert_array_equal(strict.offsets_mm, free.offsets_mm)
 
 
+def test_what_is_taken_off_comes_off_a_study_that_is_judged_and_off_no_other(network, card_of):
+    says(network, -1)
+    less = NETWORK.model_copy(update={"judge": JUDGE.model_copy(update={"taken_off": 0.7})})
+    before, after = (TiledModel(card_of(n, SEEN), network, 0.25) for n in (NETWORK, less))
+    lower = after.predict(study(30))
+    np.testing.assert_allclose(lower.probabilities[0], 1 / (1 + np.exp(1.7)), atol=1e-5)
+    np.testing.assert_array_equal(
+        lower.probabilities[1], before.predict(study(30)).probabilities[1]
+    )
+    np.testing.assert_array_equal(
+        after.predict(study(24)).probabilities, before.predict(study(24)).probabilities
+    )
+
+
 def test_a_part_of_the_body_is_not_judged(network, card_of):
     says(network, -9)
     model = TiledModel(card_of(NETWORK, SEEN), network, 0.25)
