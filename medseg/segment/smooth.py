@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
@@ -17,50 +18,96 @@ sigma^2; Merriman, Bence and Osher 1992, Diffusion generated motion by mean curv
 REACH = 3.0
 """Standard deviations after which the Gaussian is cut off."""
 
+LEAST_KEPT = 0.8
+"""Share of an instance that its smoothed outline must keep, else it stays as it is: a thin sheet
+has no outline as wide as the Gaussian."""
+
+LARGEST_CRUMB_MM3 = 1000.0
+"""Most that may be cut off from an instance, a ball of 12 mm; else it stays as it is."""
+
 
 def smooth(separated: Separated, smooth_mm: float) -> Separated:
     """The same instances, each voxel's foreground the mean of what is said around it.
 
     Where a lesion ends is known to some millimetres, and an expert's outline is as smooth as that,
     while a network is as sure of each notch as of the rest. So the foreground of an instance is
-    smoothed by a Gaussian, narrower for a small one (`RADIUS_SHARE`), and instances are summed.
-    What lies between them counts with the nearest, so that neighbours that touch go on touching; a
-    voxel belongs to the one that gives most. An instance that would have no voxel left stays as it
-    is.
+    smoothed by a Gaussian, narrower for a small one (`RADIUS_SHARE`), and instances of a structure
+    are summed. What lies between them counts with the nearest, so that neighbours that touch go on
+    touching, and a narrow gap may close; a voxel belongs to the one that gives most. A crumb that
+    is cut off from an instance goes; an instance that would lose more than `LEAST_KEPT` and
+    `LARGEST_CRUMB_MM3` allow stays as it is. Where nothing is said, as where foreground was
+    dropped, nothing comes.
 
     Args:
         separated: Of a dense model.
         smooth_mm: Standard deviation of the Gaussian; 0 smooths nothing.
     """
-    count = len(separated.structures)
-    if smooth_mm == 0 or count == 0:
+    if smooth_mm == 0 or not separated.structures:
         return separated
+    labels, smoothed, foreground = separated.labels, *_summed(separated, smooth_mm)
+    np.minimum(foreground, 1, out=foreground)
+    foreground[separated.foreground == 0] = 0
+    smoothed[foreground < separated.threshold] = 0
+    size = np.bincount(labels.ravel())
+    cut_off = _cut_off(smoothed)
+    crumbs = np.bincount(smoothed[cut_off], minlength=len(size))
+    smoothed[cut_off], foreground[cut_off] = 0, 0
+    kept = np.bincount(labels[labels == smoothed], minlength=len(size))
+    stays = kept < LEAST_KEPT * size
+    stays |= crumbs * separated.geometry.voxel_volume_mm3 > LARGEST_CRUMB_MM3
+    stays[0] = False
+    back = stays[labels] | stays[smoothed]
+    smoothed[back], foreground[back] = labels[back], separated.foreground[back]
+    return replace(separated, labels=smoothed, foreground=foreground)
+
+
+def _summed(
+    separated: Separated, smooth_mm: float
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """For each voxel the instance that gives most, and the sum of its structure's instances."""
     labels, geometry = separated.labels, separated.geometry
     spacing = geometry.spacing_mm
     nearest = _nearest(labels, spacing)
-    volumes_mm3 = np.bincount(labels.ravel(), minlength=count + 1) * geometry.voxel_volume_mm3
+    volumes_mm3 = np.bincount(labels.ravel()) * geometry.voxel_volume_mm3
     widths_mm = np.minimum(smooth_mm, RADIUS_SHARE * np.cbrt(volumes_mm3 / (4 / 3 * np.pi)))
-    foreground = np.zeros_like(separated.foreground)
-    most = np.zeros_like(foreground)
-    smoothed = np.zeros_like(labels)
-    for number, box in enumerate(find_objects(labels), start=1):
-        width = widths_mm[number] / np.array(spacing)
-        wide = tuple(
-            slice(max(0, side.start - margin), side.stop + margin)
-            for side, margin in zip(box, np.ceil(REACH * width).astype(int).tolist(), strict=True)
-        )
-        own = np.where(nearest[wide] == number, separated.foreground[wide], 0)
-        own = gaussian_filter(own, width, mode="nearest", truncate=REACH)
-        foreground[wide] += own
-        more = own > most[wide]
-        smoothed[wide][more] = number
-        most[wide][more] = own[more]
-    np.minimum(foreground, 1, out=foreground)
-    smoothed[foreground < separated.threshold] = 0
-    left = np.bincount(smoothed.ravel(), minlength=count + 1) > 0
-    kept = ~left[labels]
-    smoothed[kept], foreground[kept] = labels[kept], separated.foreground[kept]
-    return replace(separated, labels=smoothed, foreground=foreground)
+    boxes = find_objects(labels)
+    most = np.zeros_like(separated.foreground)
+    which = np.zeros_like(labels)
+    highest = np.zeros_like(most)
+    for structure in sorted(set(separated.structures)):
+        total = np.zeros_like(most)
+        for number, box in enumerate(boxes, start=1):
+            if separated.structures[number - 1] != structure:
+                continue
+            width = widths_mm[number] / np.array(spacing)
+            margins = np.ceil(REACH * width).astype(int).tolist()
+            wide = tuple(
+                slice(max(0, side.start - margin), side.stop + margin)
+                for side, margin in zip(box, margins, strict=True)
+            )
+            own = np.where(nearest[wide] == number, separated.foreground[wide], 0)
+            own = gaussian_filter(own, width, mode="nearest", truncate=REACH)
+            total[wide] += own
+            more = own > most[wide]
+            which[wide][more] = number
+            most[wide][more] = own[more]
+        np.maximum(highest, total, out=highest)
+    return which, highest
+
+
+def _cut_off(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(I, J, K) what hangs together with less of its label (26-connectivity) than another part."""
+    found, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
+    size = np.bincount(found.ravel(), minlength=count + 1)
+    label = np.zeros(count + 1, np.int32)
+    label[found] = labels
+    order = np.lexsort((-size, label))
+    first = np.r_[True, np.diff(label[order]) > 0]
+    largest = np.zeros(count + 1, bool)
+    largest[order[first]] = True
+    largest[0] = True
+    off: NDArray[np.bool_] = ~largest[found]
+    return off
 
 
 def _nearest(

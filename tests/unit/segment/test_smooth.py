@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import cc3d
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -22,14 +25,14 @@ def distance(centre_mm: tuple[float, float, float] = MIDDLE_MM) -> NDArray[np.fl
     return np.sqrt(square)
 
 
-def separated(*masks: NDArray[np.bool_], sure: float = 1.0) -> Separated:
+def separated(*masks: NDArray[np.bool_], sure: float = 1.0, beside: float = 1e-3) -> Separated:
     labels = np.zeros(SHAPE, np.int32)
     for number, mask in enumerate(masks, start=1):
         labels[mask] = number
     return Separated(
         labels,
         ("lesion",) * len(masks),
-        ((labels > 0) * sure).astype(np.float32),
+        np.where(labels > 0, sure, beside).astype(np.float32),
         0.5,
         Geometry(SHAPE, np.diag((*SPACING_MM, 1.0))),
     )
@@ -83,15 +86,51 @@ def test_a_small_one_beside_a_large_one_is_smoothed_as_little_as_alone() -> None
     assert together.any()
 
 
-def test_a_thin_one_stays_as_it_is() -> None:
-    plate = np.zeros(SHAPE, bool)
-    plate[5:35, 5:45, 40] = True
+def test_a_sheet_stays_as_it_is_with_a_lump_too_and_takes_nothing_from_its_neighbour() -> None:
+    sheet = np.zeros(SHAPE, bool)
+    sheet[5:35, 5:45, 40] = True
     ball = distance((80, 75, 130)) < 20
-    given = separated(plate, ball, sure=0.7)
+    for lump in (np.zeros(SHAPE, bool), distance() < 10):
+        given = separated(sheet | lump, ball, sure=0.95)
+        smoothed = smooth(given, 6)
+        assert np.array_equal(smoothed.labels == 1, sheet | lump)
+        assert np.array_equal(smoothed.foreground[sheet], given.foreground[sheet])
+        assert 0.8 * ball.sum() <= (smoothed.labels == 2).sum() < ball.sum()
+
+
+def test_what_would_fall_in_two_stays_as_it_is_and_a_crumb_that_is_cut_off_goes() -> None:
+    large, small = distance((60, 75, 80)) < 34, distance((60, 75, 134)) < 7
+    other = distance((60, 75, 134)) < 14
+    bridge = np.zeros(SHAPE, bool)
+    bridge[15, 25, 40:67] = True
+    whole = large | bridge | other
+    assert np.array_equal(smooth(separated(whole), 5).labels > 0, whole)
+    crumb = smooth(separated(large | bridge | small), 5).labels > 0
+    assert cc3d.connected_components(crumb, connectivity=26, return_N=True)[1] == 1
+    assert not crumb[15, 25, 64:].any()
+    assert (crumb & large).sum() > 0.9 * large.sum()
+
+
+def test_nothing_comes_where_foreground_was_dropped() -> None:
+    ball = distance() < 30
+    given = separated(ball, beside=0.4)
+    dropped = np.zeros(SHAPE, bool)
+    dropped[:, :, 55:] = True
+    given.foreground[dropped & ~ball] = 0
     smoothed = smooth(given, 6)
-    assert np.array_equal(smoothed.labels == 1, plate)
-    assert (smoothed.foreground[plate] >= 0.5).all()
-    assert 0 < (smoothed.labels == 2).sum() < ball.sum()
+    assert (smoothed.labels > 0).sum() > ball.sum()
+    assert not (smoothed.labels > 0)[dropped & ~ball].any()
+
+
+def test_probabilities_of_two_structures_are_not_summed() -> None:
+    left, right = distance((50, 75, 80)) < 24, distance((110, 75, 80)) < 24
+    one, two = ("lesion", "lesion"), ("lesion", "node lesion")
+    between = [
+        (smooth(replace(separated(left, right, beside=0.3), structures=kinds), 6).foreground)
+        for kinds in (one, two)
+    ]
+    assert between[0][20, 25, 40] > 0.3  # half-way
+    assert between[0][20, 25, 40] == pytest.approx(2 * between[1][20, 25, 40], rel=0.25)
 
 
 def test_no_width_and_no_instance_change_nothing() -> None:
