@@ -42,6 +42,11 @@ PADDING_SHARE = 0.01
 LOWEST_HU = -50.0
 """A whole CT has voxels below it: fat has about -100, air -1000."""
 
+FAT_AND_AIR_BELOW = -50.0
+FAT_AND_AIR_SHARE = 0.1
+"""A CT has that many voxels so low, clipped ones too: a quarter of a body is fat. A PET has some at
+most, where it was interpolated into padding."""
+
 NEGATIVE_SUV_SHARE = 0.01
 """No uptake is negative; interpolation leaves few voxels below -1, noise more."""
 
@@ -54,7 +59,7 @@ our phantoms 0.5 to 10.4, four real FLAIRs 67 to 235."""
 
 BRIGHT_BEYOND_SUV = 100.0
 """Only a bladder may have more, and a crop of one is rare. Activity in Bq/mL has 500 to 5000 times
-the SUV, so at least 200; 76 real CTs of the neck, taken for SUV, have more than 100 too."""
+the SUV, so at least 200."""
 
 MASK_VALUES = 32
 """A mask holds no more whole numbers, or is not told from an image; an image has hundreds."""
@@ -110,6 +115,8 @@ def unit_doubt(data: NDArray[np.float32], unit: IntensityUnit) -> UnitDoubt | No
         data: (I, J, K), finite.
         unit: Taken to be theirs.
     """
+    if is_mask(data):
+        return UnitDoubt("it holds a few whole numbers alone, as a mask does")
     if unit is IntensityUnit.HU and (lowest := float(_inside(data).min())) > LOWEST_HU:
         return UnitDoubt(
             f"its lowest value beside padding is {lowest:.4g}, and a whole CT has fat at -100 HU"
@@ -118,6 +125,10 @@ def unit_doubt(data: NDArray[np.float32], unit: IntensityUnit) -> UnitDoubt | No
 
 
 def _suv_doubt(seen: NDArray[np.float32]) -> UnitDoubt | None:
+    low = np.count_nonzero(seen < FAT_AND_AIR_BELOW) / seen.size
+    if low > FAT_AND_AIR_SHARE:
+        reason = f"{low:.0%} of its voxels are below {FAT_AND_AIR_BELOW:g}, as fat and air on a CT"
+        return UnitDoubt(reason, is_certain=True)
     bright = seen[seen > max(0.0, BRIGHT_FROM * float(np.percentile(seen, 99)))]
     middle = float(np.median(bright)) if bright.size else 0.0
     if middle > BRIGHT_SUV:

@@ -189,6 +189,27 @@ def test_a_brain_alone_and_a_clipped_body_on_ct_are_doubted_and_no_more():
     assert not unit_doubt(clipped.astype(np.float32), IntensityUnit.HU).is_certain
 
 
+@pytest.mark.parametrize("window", [(-1100, 3000), (-160, 240)])
+def test_a_ct_of_a_belly_is_no_pet_though_little_of_it_is_bright(window):
+    rng = np.random.default_rng(1)
+    image = rng.normal(-1000, 12, (60, 50, 30))
+    image[8:52, 8:42] = rng.normal(-100, 20, (44, 34, 30))
+    image[13:47, 12:38] = rng.normal(55, 20, (34, 26, 30))
+    image[28:33, 30:36] = rng.normal(450, 200, (5, 6, 30))
+    image = image.clip(*window).astype(np.float32)
+    assert np.median(image[image > 0]) < 100
+    assert unit_doubt(image, IntensityUnit.SUV).is_certain
+    assert unit_doubt(image, IntensityUnit.HU) is None
+
+
+def test_a_mask_that_an_image_might_be_too_is_a_doubt():
+    mask = np.zeros((9, 8, 7), np.float32)
+    mask[2:5, 3:6, 1:4] = 1
+    for unit in (IntensityUnit.HU, IntensityUnit.SUV):
+        assert "as a mask does" in unit_doubt(mask, unit).reason
+        assert not unit_doubt(mask, unit).is_certain
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
