@@ -19,7 +19,8 @@ COUNTING_RULES: Mapping[str, str] = MappingProxyType(
             "Voxels of the prediction that touch by a face, an edge or a corner belong to one "
             "lesion, unless the prediction has separate peaks in them (faint ones only where they "
             "meet in a narrow cut): then each peak is a lesion of its own. What "
-            "the model is not sure enough of, or what lies where there is no signal, is left out."
+            "the model is not sure enough of, or what lies where there is no signal, is left out. "
+            "Outlines are smoothed by as much as the settings say (smooth_mm)."
         ),
         "cc26-necks": (
             "Voxels of the mask that touch by a face, an edge or a corner belong to one lesion, "

@@ -24,8 +24,9 @@ class Separated:
     Attributes:
         labels: (I, J, K) int32; 0 is background, label n is an instance of `structures[n - 1]`.
         structures: What each instance is.
-        foreground: (I, J, K) float32 in 0..1: how likely a voxel belongs to any instance; 0 where
-            foreground was dropped, so that it cannot come back on another grid.
+        foreground: (I, J, K) float32 in 0..1: how likely a voxel belongs to any instance, or the
+            mean of that around it (`segment.smooth`); 0 where foreground was dropped, so that it
+            cannot come back on another grid.
         threshold: The labels cover exactly the voxels whose foreground is at least this.
         geometry: The model's grid.
         scores: How sure the model is of each instance that it proposed; None of a dense model.
