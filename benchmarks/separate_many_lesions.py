@@ -1,7 +1,8 @@
 """Seconds to separate 20 to 2,000 lesions in one volume, half of them touching in pairs.
 
 Four ways: by offsets and heatmap, by these and doubt about centres, by the heatmap alone, by shape
-alone; then to smooth outlines by 5 mm. The time per lesion beyond that of the volume itself is printed too: it has to stay the same.
+alone; then to smooth outlines by 5 mm. The time per lesion beyond that of the volume itself is
+printed too: it has to stay the same.
 Then one component whose heatmap is noise, of more and more voxels: it has the most peaks.
 
 Run: .venv/bin/python benchmarks/separate_many_lesions.py
