@@ -22,8 +22,8 @@ LEAST_KEPT = 0.8
 """Share of an instance that its smoothed outline must keep, else it stays as it is: a thin sheet
 has no outline as wide as the Gaussian."""
 
-LARGEST_CRUMB_MM3 = 1000.0
-"""Most that may be cut off from an instance, a ball of 12 mm; else it stays as it is."""
+LARGEST_CRUMB_MM3 = 268.0
+"""Most that may be cut off from an instance, a ball of 8 mm: a larger crumb may be a lesion."""
 
 
 def smooth(separated: Separated, smooth_mm: float) -> Separated:
