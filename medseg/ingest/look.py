@@ -42,10 +42,9 @@ PADDING_SHARE = 0.01
 LOWEST_HU = -50.0
 """A whole CT has voxels below it: fat has about -100, air -1000."""
 
-FAT_AND_AIR_BELOW = -50.0
 FAT_AND_AIR_SHARE = 0.1
-"""A CT has that many voxels so low, clipped ones too: a quarter of a body is fat. A PET has some at
-most, where it was interpolated into padding."""
+"""A CT has that many voxels below it, clipped ones too: a quarter of a body is fat. A PET has some
+at most, where it was interpolated into padding."""
 
 NEGATIVE_SUV_SHARE = 0.01
 """No uptake is negative; interpolation leaves few voxels below -1, noise more."""
@@ -125,9 +124,9 @@ def unit_doubt(data: NDArray[np.float32], unit: IntensityUnit) -> UnitDoubt | No
 
 
 def _suv_doubt(seen: NDArray[np.float32]) -> UnitDoubt | None:
-    low = np.count_nonzero(seen < FAT_AND_AIR_BELOW) / seen.size
+    low = np.count_nonzero(seen < LOWEST_HU) / seen.size
     if low > FAT_AND_AIR_SHARE:
-        reason = f"{low:.0%} of its voxels are below {FAT_AND_AIR_BELOW:g}, as fat and air on a CT"
+        reason = f"{low:.0%} of its voxels are below {LOWEST_HU:g}, as fat and air on a CT"
         return UnitDoubt(reason, is_certain=True)
     bright = seen[seen > max(0.0, BRIGHT_FROM * float(np.percentile(seen, 99)))]
     middle = float(np.median(bright)) if bright.size else 0.0

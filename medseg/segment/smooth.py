@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter
+from scipy.ndimage import find_objects, gaussian_filter
 
+from medseg.segment.pieces import largest_pieces, territories
 from medseg.segment.separate import Separated
 
 RADIUS_SHARE = 0.2
@@ -49,7 +49,7 @@ def smooth(separated: Separated, smooth_mm: float) -> Separated:
     foreground[separated.foreground == 0] = 0
     smoothed[foreground < separated.threshold] = 0
     size = np.bincount(labels.ravel())
-    cut_off = _cut_off(smoothed)
+    cut_off = (smoothed > 0) & ~largest_pieces(smoothed)
     crumbs = np.bincount(smoothed[cut_off], minlength=len(size))
     smoothed[cut_off], foreground[cut_off] = 0, 0
     kept = np.bincount(labels[labels == smoothed], minlength=len(size))
@@ -67,7 +67,7 @@ def _summed(
     """For each voxel the instance that gives most, and the sum of its structure's instances."""
     labels, geometry = separated.labels, separated.geometry
     spacing = geometry.spacing_mm
-    nearest = _nearest(labels, spacing)
+    nearest = territories(labels, spacing)
     volumes_mm3 = np.bincount(labels.ravel()) * geometry.voxel_volume_mm3
     widths_mm = np.minimum(smooth_mm, RADIUS_SHARE * np.cbrt(volumes_mm3 / (4 / 3 * np.pi)))
     boxes = find_objects(labels)
@@ -76,14 +76,12 @@ def _summed(
     highest = np.zeros_like(most)
     for structure in sorted(set(separated.structures)):
         total = np.zeros_like(most)
-        for number, box in enumerate(boxes, start=1):
-            if separated.structures[number - 1] != structure:
-                continue
+        for number in 1 + np.flatnonzero(np.array(separated.structures) == structure):
             width = widths_mm[number] / np.array(spacing)
             margins = np.ceil(REACH * width).astype(int).tolist()
             wide = tuple(
                 slice(max(0, side.start - margin), side.stop + margin)
-                for side, margin in zip(box, margins, strict=True)
+                for side, margin in zip(boxes[number - 1], margins, strict=True)
             )
             own = np.where(nearest[wide] == number, separated.foreground[wide], 0)
             own = gaussian_filter(own, width, mode="nearest", truncate=REACH)
@@ -93,29 +91,3 @@ def _summed(
             most[wide][more] = own[more]
         np.maximum(highest, total, out=highest)
     return which, highest
-
-
-def _cut_off(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """(I, J, K) what hangs together with less of its label (26-connectivity) than another part."""
-    found, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
-    size = np.bincount(found.ravel(), minlength=count + 1)
-    label = np.zeros(count + 1, np.int32)
-    label[found] = labels
-    order = np.lexsort((-size, label))
-    first = np.r_[True, np.diff(label[order]) > 0]
-    largest = np.zeros(count + 1, bool)
-    largest[order[first]] = True
-    largest[0] = True
-    off: NDArray[np.bool_] = ~largest[found]
-    return off
-
-
-def _nearest(
-    labels: NDArray[np.int32], spacing_mm: tuple[float, float, float]
-) -> NDArray[np.int32]:
-    """(I, J, K) the label of the nearest voxel that has one."""
-    at = distance_transform_edt(
-        labels == 0, sampling=spacing_mm, return_distances=False, return_indices=True
-    )
-    found: NDArray[np.int32] = labels[tuple(at)]
-    return found

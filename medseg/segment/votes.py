@@ -1,6 +1,5 @@
 """Where the voxels of a component say that the centres of their instances are."""
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -9,6 +8,7 @@ from skimage.segmentation import watershed
 
 from medseg.core.geometry import Geometry
 from medseg.segment.peaks import CUBE
+from medseg.segment.pieces import largest_pieces
 
 VOTE_SIGMA_VOXELS = 1.0
 """Width of a vote along the coarsest axis; with 0.75 noisy offsets split more lesions that lay
@@ -93,14 +93,6 @@ def split_by_votes(
     _, nearest = KDTree(peaks * spacing_mm).query(seen * spacing_mm)
     parts = np.zeros(mask.shape, np.int32)
     parts[mask] = nearest + 1
-    pieces, count = cc3d.connected_components(parts, connectivity=26, return_N=True)
-    part_of = np.zeros(count + 1, np.int32)
-    part_of[pieces[mask]] = parts[mask]
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    # By part, largest piece first; of two as large the one that comes first.
-    order = np.lexsort((-sizes[1:], part_of[1:])) + 1
-    _, first = np.unique(part_of[order], return_index=True)
-    mains = order[first]
-    markers = np.where(np.isin(pieces, mains), parts, 0)
+    markers = np.where(largest_pieces(parts), parts, 0)
     whole: NDArray[np.int32] = watershed(mask, markers, connectivity=CUBE, mask=mask)
     return whole

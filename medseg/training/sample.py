@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medseg.config import Spacing
-from medseg.training.targets import centre_heatmap, offsets_mm, sigma_mm, territories
+from medseg.segment.pieces import territories
+from medseg.training.targets import centre_heatmap, offsets_mm, sigma_mm
 
 
 @dataclass(frozen=True, eq=False)

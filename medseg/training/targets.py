@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medseg.config import Spacing
 
@@ -68,14 +67,3 @@ def offsets_mm(
         centres = np.stack(centres_mm)[labels[there] - 1]
         ways[:, there[0], there[1], there[2]] = (centres - np.stack(there, axis=1) * spacing_mm).T
     return ways
-
-
-def territories(labels: NDArray[np.integer], spacing_mm: Spacing) -> NDArray[np.int32]:
-    """The instance that each voxel is nearest to in mm (Voronoi); 0 where there is none at all."""
-    if not labels.any():
-        return np.zeros(labels.shape, np.int32)
-    nearest = ndimage.distance_transform_edt(
-        labels == 0, sampling=spacing_mm, return_distances=False, return_indices=True
-    )
-    owned: NDArray[np.int32] = labels[tuple(nearest)].astype(np.int32)
-    return owned

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from medseg.training.targets import centre_heatmap, offsets_mm, sigma_mm, territories
+from medseg.segment.pieces import territories
+from medseg.training.targets import centre_heatmap, offsets_mm, sigma_mm
 
 SPACING = (5.0, 4.0, 3.0)
 
